@@ -1,0 +1,160 @@
+"""Evaluation on the devices of one process: one, or a mesh over which the population is spread."""
+
+import math
+from abc import abstractmethod
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from evolve.core.evaluation import batch_losses, graded
+from evolve.core.optimizer import Graded, Optimizer
+from evolve.core.population import Population
+from evolve.core.problem import Problem
+
+# What a chunk may hold where the device does not say how much memory it has (a CPU).
+_DEFAULT_LIMIT = 1 << 30
+
+
+class Backend(eqx.Module):
+    """Where losses are computed."""
+
+    @abstractmethod
+    def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
+        """The members' losses; non-finite where a member failed."""
+
+
+class Device(Backend):
+    """One device; a population too large for its memory is evaluated in chunks.
+
+    Parameters
+    ----------
+    chunk
+        Members evaluated at once, or "auto": as many as fit `memory`.
+    memory
+        Bytes that a chunk may take; by default half of the device's memory where it says how much it has,
+        else 1 GiB.
+    """
+
+    chunk: int | Literal["auto"] = eqx.field(static=True, default="auto")
+    memory: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.chunk != "auto" and self.chunk < 1:
+            raise ValueError(f"Device: chunk is {self.chunk!r}; it must be 'auto' or at least 1.")
+        if self.memory is not None and self.memory < 1:
+            raise ValueError(f"Device: memory is {self.memory} bytes; it must be at least 1.")
+
+    def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
+        """Losses, shape (size,); may be called inside `jit` and `vmap`."""
+        return self.part(problem, population, key, 0, population.size)
+
+    def part(
+        self,
+        problem: Problem,
+        population: Population,
+        key: PRNGKeyArray,
+        first: Int[Array, ""] | int,
+        size: int,
+    ) -> Float[Array, " part"]:
+        """Losses of members first ... first + size - 1, in as many chunks as memory asks for."""
+        group = population.directions.group
+        pieces = math.ceil(size / self._chunk(problem, population, key, size))
+        if pieces == 1:
+            return batch_losses(problem, population, key, first, size)
+        count = math.ceil(size / pieces / group) * group
+        # The last chunk overlaps the one before it instead of being compiled for a size of its own.
+        starts = jnp.minimum(jnp.arange(math.ceil(size / count)) * count, size - count)
+        losses = jax.lax.map(lambda start: batch_losses(problem, population, key, first + start, count), starts)
+        return jnp.zeros(size, losses.dtype).at[starts[:, None] + jnp.arange(count)].set(losses)
+
+    def _chunk(self, problem: Problem, population: Population, key: PRNGKeyArray, size: int) -> int:
+        group = population.directions.group
+        if self.chunk != "auto":
+            return max(group, self.chunk // group * group)
+        limit = self.memory or _memory_limit()
+        traced = jax.make_jaxpr(lambda: batch_losses(problem, population, key, 0, group))()
+        each = max(1, live_bytes(traced.jaxpr) // group)
+        return max(group, min(size, limit // each) // group * group)
+
+
+class Mesh(Backend):
+    """The population axis spread over several devices of this process; only losses cross between them.
+
+    Parameters
+    ----------
+    devices
+        How many of `jax.devices()`; all by default. It must divide the population (in whole pairs).
+    inner
+        How each device evaluates its part.
+    """
+
+    devices: int | None = eqx.field(static=True, default=None)
+    inner: Device = Device()
+
+    def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
+        """Losses, shape (size,), the same on every device."""
+        devices = jax.devices()[: self.devices]
+        group = population.directions.group
+        if population.size % (len(devices) * group):
+            raise ValueError(
+                f"Mesh: {len(devices)} devices do not divide a population of {population.size} "
+                f"(in groups of {group}); make it a multiple of {len(devices) * group}."
+            )
+        count = population.size // len(devices)
+        mesh = jax.sharding.Mesh(devices, ("members",))
+        spread, same = jax.sharding.PartitionSpec("members"), jax.sharding.PartitionSpec()
+
+        def part(first: Array, everything: Any) -> Array:
+            problem, population, key = everything
+            return self.inner.part(problem, population, key, first[0], count)
+
+        run = jax.shard_map(part, mesh=mesh, in_specs=(spread, same), out_specs=spread, check_vma=False)
+        return run(jnp.arange(len(devices)) * count, (problem, population, key))
+
+
+def ask_oracle(
+    backend: Backend, problem: Problem, optimizer: Optimizer, population: Population, key: PRNGKeyArray
+) -> Float[Array, " size"] | Graded:
+    """What the optimizer wants to know: losses, or one loss with its gradient."""
+    if optimizer.oracle == "gradient":
+        return graded(problem, population, key)
+    return backend.evaluate(problem, population, key)
+
+
+def live_bytes(jaxpr: Any) -> int:
+    """The most bytes of intermediate results alive at once, in program order.
+
+    An upper bound of what a compiler that fuses and reuses needs; inner programs (calls, loops) count as
+    their own peak on top of what is alive around them.
+    """
+    last = {var: place for place, eqn in enumerate(jaxpr.eqns) for var in eqn.invars if not hasattr(var, "val")}
+    last.update({var: len(jaxpr.eqns) for var in jaxpr.outvars if not hasattr(var, "val")})
+    alive, now, peak = {}, 0, 0
+    for place, eqn in enumerate(jaxpr.eqns):
+        for var in eqn.outvars:
+            alive[var] = _bytes(var)
+            now += alive[var]
+        inner = [live_bytes(sub) for sub in _inner(eqn)]
+        peak = max(peak, now + max(inner, default=0))
+        for var in [var for var in alive if last.get(var, place) <= place]:
+            now -= alive.pop(var)
+    return peak
+
+
+def _inner(eqn: Any) -> list[Any]:
+    found = [value for param in eqn.params.values() for value in (param if isinstance(param, tuple) else (param,))]
+    return [getattr(value, "jaxpr", value) for value in found if hasattr(getattr(value, "jaxpr", value), "eqns")]
+
+
+def _bytes(var: Any) -> int:
+    aval = var.aval
+    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 0)
+    return math.prod(getattr(aval, "shape", ())) * itemsize
+
+
+def _memory_limit() -> int:
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit", 2 * _DEFAULT_LIMIT) // 2

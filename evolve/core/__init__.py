@@ -1,0 +1,43 @@
+"""Problems, populations, perturbations and optimizers: what every other room builds on."""
+
+from evolve.core.estimator import Estimator, EstimatorState
+from evolve.core.lowrank import Factored, Perturbed
+from evolve.core.optimizer import Graded, Optimizer
+from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
+from evolve.core.population import Directions, Drawn, Population, Stored
+from evolve.core.problem import Problem, wrap
+from evolve.core.schedule import Cosine, Exponential, Linear, Power
+from evolve.core.shaping import Elite, by_rank, centered_ranks, difference, z_score
+from evolve.core.trees import Geometry
+
+__all__ = [
+    "Antithetic",
+    "Cosine",
+    "Directions",
+    "Drawn",
+    "Elite",
+    "Estimator",
+    "EstimatorState",
+    "Exponential",
+    "Factored",
+    "Gaussian",
+    "Geometry",
+    "Graded",
+    "Law",
+    "Linear",
+    "LowRank",
+    "Optimizer",
+    "Perturbation",
+    "Perturbed",
+    "Population",
+    "Power",
+    "Problem",
+    "Rademacher",
+    "Sparse",
+    "Stored",
+    "by_rank",
+    "centered_ranks",
+    "difference",
+    "wrap",
+    "z_score",
+]

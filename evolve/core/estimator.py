@@ -1,0 +1,124 @@
+"""One estimator behind evolution strategies and zeroth-order methods: shaped losses times directions.
+
+    gradient ~ (1 / sigma) sum_i shaping(losses)_i * direction_i
+
+The choices are independent: the law and structure of the directions (`Perturbation`), the stencil (`Antithetic` or
+not), the shaping, and the update (an optax transformation). OpenAI-ES, SPSA and MeZO are points in that space.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from evolve.core.optimizer import Optimizer, check_population, check_positive
+from evolve.core.perturbation import Antithetic, Perturbation
+from evolve.core.population import Drawn, Population
+from evolve.core.schedule import Number, at
+from evolve.core.shaping import Shaping, difference
+from evolve.core.trees import Geometry, Params, scaled
+
+
+class EstimatorState(eqx.Module):
+    """The center in working precision, the update's own state, and the generation."""
+
+    center: Params
+    update: Any
+    generation: Int[Array, ""]
+    geometry: Geometry
+
+
+class Estimator(Optimizer):
+    """Descend along a gradient estimated from losses alone.
+
+    Parameters
+    ----------
+    population
+        Members a generation; even for antithetic pairs.
+    sigma
+        The radius at which the loss is probed, a number > 0 or a schedule.
+    learning_rate
+        The step along the default update, a number > 0 or a schedule. Leave it out with an `update` of your own.
+    perturbation
+        Law and structure of the directions.
+    shaping
+        Losses to weights.
+    update
+        Any complete optax optimizer, such as `optax.adam(0.01)`, in place of the default one.
+
+    Memory: O(parameters), whatever the population.
+    """
+
+    population: int = eqx.field(static=True, default=2)
+    sigma: Number = 1e-3
+    learning_rate: Number | None = None
+    perturbation: Perturbation = Antithetic()
+    shaping: Shaping = eqx.field(static=True, default=difference)
+    update: optax.GradientTransformation | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_population(self, self.population, group=self.perturbation.group)
+        check_positive(self, sigma=self.sigma, learning_rate=self.learning_rate)
+        if self.update is not None and self.learning_rate is not None:
+            raise ValueError(
+                f"{type(self).__name__}: learning_rate is {self.learning_rate}, but the update given has its own; "
+                "leave one of them out."
+            )
+
+    def radius(self, generation: Int[Array, ""]) -> Float[Array, ""]:
+        """The sigma of a generation."""
+        return at(self.sigma, generation)
+
+    def rate(self, generation: Int[Array, ""]) -> Float[Array, ""]:
+        """The learning rate of a generation, for the default update."""
+        return at(1e-2 if self.learning_rate is None else self.learning_rate, generation)
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The default update, before the learning rate: plain descent."""
+        return _PLAIN
+
+    def init(self, params: Params, key: PRNGKeyArray) -> EstimatorState:
+        """Start at the parameters."""
+        del key
+        geometry = Geometry.of(params)
+        center = geometry.working(params)
+        return EstimatorState(center, self._update().init(center), jnp.zeros((), jnp.int32), geometry)
+
+    def ask(self, state: EstimatorState, key: PRNGKeyArray) -> Population:
+        """Draw around the center."""
+        directions = Drawn(self.perturbation, key, state.geometry)
+        scale = self.radius(state.generation)
+        return Population(state.center, scale, directions, key, state.geometry, self.population)
+
+    def learn(self, state: EstimatorState, population: Population, losses: Float[Array, " n"]) -> EstimatorState:
+        """Estimate the gradient and let the update follow it."""
+        group = self.perturbation.group
+        if group > 1:
+            # Half a pair estimates nothing: the pair fails together.
+            failed = jnp.any(jnp.isinf(losses).reshape(-1, group), axis=1, keepdims=True)
+            losses = jnp.where(failed, jnp.inf, losses.reshape(-1, group)).reshape(-1)
+        gradient = scaled(population.combine(self.shaping(losses)), 1.0 / population.scale)
+        step, update = self._update().update(gradient, state.update, state.center)
+        if self.update is None:
+            step = scaled(step, -self.rate(state.generation))
+        center = jax.tree.map(jnp.add, state.center, step)
+        return EstimatorState(center, update, state.generation + 1, state.geometry)
+
+    def answer(self, state: EstimatorState) -> Params:
+        """The center."""
+        return state.geometry.cast(state.center)
+
+    def status(self, state: EstimatorState) -> dict[str, Float[Array, ""]]:
+        """Radius, and learning rate where it is ours."""
+        status = {"sigma": self.radius(state.generation)}
+        return status if self.update is not None else status | {"learning_rate": self.rate(state.generation)}
+
+    def _update(self) -> optax.GradientTransformation:
+        return self.transformation() if self.update is None else self.update
+
+
+# Made once: a fresh transformation is a fresh function, and jit would compile for it anew.
+_PLAIN = optax.identity()

@@ -1,0 +1,83 @@
+"""Losses of members: every copy of a network evaluated together, low-rank weights never formed."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import quax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from evolve.core.lowrank import Perturbed
+from evolve.core.optimizer import Graded
+from evolve.core.population import Population
+from evolve.core.problem import Problem
+from evolve.core.trees import Params
+
+
+def batch_losses(
+    problem: Problem, population: Population, key: PRNGKeyArray, first: Int[Array, ""] | int, count: int
+) -> Float[Array, " count"]:
+    """Losses of members first ... first + count - 1; the center is shared, so a layer is one large product."""
+    return jax.vmap(lambda direction: member_loss(problem, population.place(direction), key))(
+        population.directions.batch(first, count)
+    )
+
+
+def member_loss(problem: Problem, params: Params, key: PRNGKeyArray) -> Float[Array, ""]:
+    """One loss, by the lazy rules where weights are perturbed.
+
+    Where the lazy trace itself fails (a primitive with a custom derivative rule that quax does not know, say), the
+    weights are formed and the loss is traced plainly: slower, never wrong. An error of the user's own comes
+    back from that second trace.
+    """
+    lazy = any(isinstance(leaf, Perturbed) for leaf in _leaves(params))
+    if not lazy:
+        return checked(problem.loss(params, key))
+    try:
+        return checked(quax.quaxify(problem.loss)(params, key))
+    except Exception as error:
+        formed = jax.tree.map(
+            lambda leaf: leaf.materialise() if isinstance(leaf, Perturbed) else leaf,
+            params,
+            is_leaf=_is_perturbed,
+        )
+        loss = checked(problem.loss(formed, key))
+        warnings.warn(f"LowRank: the loss cannot be traced lazily ({error}); weights are formed.", stacklevel=2)
+        return loss
+
+
+def graded(problem: Problem, population: Population, key: PRNGKeyArray) -> Graded:
+    """Loss and gradient of a population of one."""
+
+    def function(params: Params) -> Float[Array, ""]:
+        return checked(problem.loss(params, key))
+
+    loss, gradient = jax.value_and_grad(function)(population.member(0))
+    return Graded(loss[None], gradient, function)
+
+
+def checked(loss: Any) -> Float[Array, ""]:
+    """A loss that is a floating-point scalar, in at least float32.
+
+    Raises
+    ------
+    ValueError
+        It has a shape.
+    TypeError
+        It is not a floating-point number.
+    """
+    loss = jnp.asarray(loss)
+    if loss.shape != ():
+        raise ValueError(f"the loss has shape {loss.shape}; return a scalar, such as its mean.")
+    if not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise TypeError(f"the loss is {loss.dtype}; return a floating-point number.")
+    return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
+
+
+def _is_perturbed(leaf: Any) -> bool:
+    return isinstance(leaf, Perturbed)
+
+
+def _leaves(params: Params) -> list[Any]:
+    return jax.tree.leaves(params, is_leaf=_is_perturbed)

@@ -1,0 +1,146 @@
+"""What every optimizer is: `ask` reads, `tell` writes, and no random key lives in a state."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from evolve.core.population import Population
+from evolve.core.trees import Params, select
+
+State = Any  # a pytree of arrays; each method has its own record
+
+
+class Graded(eqx.Module):
+    """What a gradient oracle answers for the one member of a population: its loss, gradient, and the loss function.
+
+    `function` is for line searches, which look at further points of the same minibatch.
+    """
+
+    losses: Float[Array, " 1"]
+    gradient: Params
+    function: Callable[[Params], Float[Array, ""]] = eqx.field(static=True)
+
+
+class Optimizer(eqx.Module):
+    """A search method as a frozen record: numbers are leaves (sweep them with `vmap`), structure is static.
+
+    A new method defines `init`, `ask`, `learn` and `answer`. `tell` is `learn` behind one guard that holds for
+    all: failed members come as +inf, and a generation in which all failed leaves the state as it was.
+    """
+
+    oracle: ClassVar[Literal["loss", "gradient"]] = "loss"
+
+    @abstractmethod
+    def init(self, params: Params, key: PRNGKeyArray) -> State:
+        """The state before the first generation. Nothing is evaluated."""
+
+    @abstractmethod
+    def ask(self, state: State, key: PRNGKeyArray) -> Population:
+        """The members to evaluate. Reads the state, changes nothing."""
+
+    @abstractmethod
+    def learn(self, state: State, population: Population, losses: Any) -> State:
+        """The state after a generation; `losses` are finite, or +inf for failed members, and not all of them failed."""
+
+    @abstractmethod
+    def answer(self, state: State) -> Params:
+        """What the user deploys, in the user's dtypes."""
+
+    def status(self, state: State) -> dict[str, Float[Array, ""]]:
+        """Scalars worth a line in the log: step size, temperature, condition number."""
+        del state
+        return {}
+
+    def extra(self, state: State) -> Int[Array, ""]:
+        """Evaluations so far that `learn` made beyond those of the population (line searches)."""
+        del state
+        return jnp.zeros((), jnp.int32)
+
+    def tell(self, state: State, population: Population, losses: Float[Array, " size"] | Graded) -> State:
+        """The state after a generation.
+
+        Parameters
+        ----------
+        state
+            The state that `ask` read.
+        population
+            What `ask` returned.
+        losses
+            One a member, lower is better, shape (size,); NaN and infinities mark failed members. For a method
+            whose `oracle` is "gradient", a `Graded`.
+
+        Raises
+        ------
+        ValueError
+            The losses' shape is not (size,).
+        TypeError
+            The losses are not floating-point numbers.
+        """
+        values = jnp.asarray(losses.losses if isinstance(losses, Graded) else losses)
+        _check_losses(type(self).__name__, values, population.size)
+        finite = jnp.isfinite(values)
+        clean = jnp.where(finite, values, jnp.inf).astype(jnp.promote_types(values.dtype, jnp.float32))
+        if isinstance(losses, Graded):
+            finite = finite & _all_finite(losses.gradient)
+            learned = self.learn(state, population, Graded(clean, losses.gradient, losses.function))
+        else:
+            learned = self.learn(state, population, clean)
+        return select(jnp.any(finite), learned, state)
+
+
+def _check_losses(name: str, losses: Array, size: int) -> None:
+    if losses.shape != (size,):
+        raise ValueError(f"{name}.tell: the losses have shape {losses.shape}; a population of {size} needs ({size},).")
+    if not jnp.issubdtype(losses.dtype, jnp.floating):
+        raise TypeError(f"{name}.tell: the losses are {losses.dtype}; return floating-point numbers.")
+
+
+def _all_finite(tree: Params) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def check_population(owner: Any, size: int, least: int = 2, group: int = 1) -> None:
+    """Refuse a population that is too small, or that antithetic pairs do not divide.
+
+    Raises
+    ------
+    ValueError
+        Naming the class, the value and the cure.
+    """
+    name = type(owner).__name__
+    if size < least:
+        raise ValueError(f"{name}: population is {size}; it needs at least {least} members.")
+    if group > 1 and size % group:
+        kind = "an even number" if group == 2 else f"a multiple of {group}"
+        raise ValueError(f"{name}: population is {size}; antithetic pairs need {kind}.")
+
+
+def check_positive(owner: Any, **numbers: Any) -> None:
+    """Refuse plain numbers that are not positive and finite; schedules and traced values pass.
+
+    Raises
+    ------
+    ValueError
+        Naming the class, the option, the value and what is allowed.
+    """
+    for option, value in numbers.items():
+        if isinstance(value, (int, float)) and not 0 < value < float("inf"):
+            raise ValueError(f"{type(owner).__name__}: {option} is {value}; it must be positive and finite.")
+
+
+def check_between(owner: Any, low: float, high: float, **numbers: Any) -> None:
+    """Refuse plain numbers outside [low, high]; schedules and traced values pass.
+
+    Raises
+    ------
+    ValueError
+        Naming the class, the option, the value and what is allowed.
+    """
+    for option, value in numbers.items():
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            raise ValueError(f"{type(owner).__name__}: {option} is {value}; it must lie in [{low}, {high}].")

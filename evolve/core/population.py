@@ -1,0 +1,149 @@
+"""A population is a center plus scaled directions, stored or drawn: x_i = center + scale * direction_i."""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from evolve.core.lowrank import Factored, Perturbed, form, is_factored
+from evolve.core.perturbation import Direction, Perturbation, weighted_sum
+from evolve.core.trees import Geometry, Params, take
+
+
+class Directions(eqx.Module):
+    """The directions of all members, in working precision."""
+
+    @property
+    def group(self) -> int:
+        """How many successive members belong together when a batch is cut."""
+        return 1
+
+    @abstractmethod
+    def one(self, i: Int[Array, ""] | int) -> Direction:
+        """Member i's."""
+
+    @abstractmethod
+    def batch(self, first: Int[Array, ""] | int, count: int) -> Direction:
+        """Those of members first ... first + count - 1, stacked."""
+
+    @abstractmethod
+    def combine(self, weights: Float[Array, " n"]) -> Params:
+        """sum_i weights_i * direction_i."""
+
+
+class Stored(Directions):
+    """Directions that are kept (CMA-ES, genetic algorithms): a tree with a leading axis of members."""
+
+    tree: Params
+
+    def one(self, i: Int[Array, ""] | int) -> Direction:
+        """Row i."""
+        return take(self.tree, i)
+
+    def batch(self, first: Int[Array, ""] | int, count: int) -> Direction:
+        """`count` rows."""
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), self.tree)
+
+    def combine(self, weights: Float[Array, " n"]) -> Params:
+        """One matrix-vector product a leaf."""
+        return weighted_sum(weights, self.tree)
+
+
+class Drawn(Directions):
+    """Directions that are a pure function of (key, leaf, member): redrawn whenever wanted, never kept."""
+
+    perturbation: Perturbation
+    key: PRNGKeyArray
+    geometry: Geometry
+
+    @property
+    def group(self) -> int:
+        """The perturbation's: 2 for antithetic pairs."""
+        return self.perturbation.group
+
+    def one(self, i: Int[Array, ""] | int) -> Direction:
+        """Drawn alone."""
+        return self.perturbation.direction(self.key, i, self.geometry.like)
+
+    def batch(self, first: Int[Array, ""] | int, count: int) -> Direction:
+        """Drawn together."""
+        return self.perturbation.batch(self.key, first, count, self.geometry.like)
+
+    def combine(self, weights: Float[Array, " n"]) -> Params:
+        """Redrawn a few at a time."""
+        return self.perturbation.combine(self.key, weights, self.geometry.like)
+
+
+class Population(eqx.Module):
+    """What `ask` returns: `size` members, of which none need be formed.
+
+    center
+        The tree that all members share, in working precision; None where members are stored whole.
+    scale
+        The distance of a direction of unit length, a positive scalar.
+    directions
+        `Stored` or `Drawn`.
+    key
+        The key that `ask` was given, for whatever `tell` decides by chance (Metropolis acceptance, say).
+    """
+
+    center: Params | None
+    scale: Float[Array, ""]
+    directions: Directions
+    key: PRNGKeyArray
+    geometry: Geometry
+    size: int = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, members: Params, geometry: Geometry, key: PRNGKeyArray) -> "Population":
+        """Members stored whole: a tree with a leading axis of members."""
+        size = jax.tree.leaves(members)[0].shape[0]
+        return cls(None, jnp.ones(()), Stored(members), key, geometry, size)
+
+    def member(self, i: Int[Array, ""] | int) -> Params:
+        """Member i, formed, in the user's dtypes."""
+        return self.place(form(self.directions.one(i)))
+
+    def members(self) -> Params:
+        """All members, formed, with a leading axis of `size`: memory grows with population x parameters."""
+        directions = form(self.directions.batch(0, self.size))
+        return jax.vmap(self.place)(directions)
+
+    @property
+    def stored(self) -> Params:
+        """The tree of stored directions, for the `learn` of a method whose `ask` stored them.
+
+        Raises
+        ------
+        TypeError
+            The directions are drawn: the population comes from another method's `ask`.
+        """
+        if not isinstance(self.directions, Stored):
+            raise TypeError("tell: this population's directions are drawn, not stored; it is not from this optimizer.")
+        return self.directions.tree
+
+    def combine(self, weights: Float[Array, " size"]) -> Params:
+        """sum_i weights_i * direction_i, in working precision, without forming all of them."""
+        return self.directions.combine(weights)
+
+    def place(self, direction: Direction) -> Params:
+        """Center + scale * direction in the user's dtypes; low-rank matrices stay lazy (`Perturbed`)."""
+        if self.center is None:
+            return self.geometry.cast(direction)
+        structure, dtypes = self.geometry.structure, self.geometry.dtypes
+        centers = structure.flatten_up_to(self.center)
+        moves = jax.tree.leaves(direction, is_leaf=is_factored)
+        each = zip(centers, moves, dtypes, strict=True)
+        return structure.unflatten([_add(center, self.scale, move, dtype) for center, move, dtype in each])
+
+
+def _add(center: Array, scale: Float[Array, ""], move: Any, dtype: Any) -> Any:
+    """One leaf of `place`. The sum is taken in working precision, then rounded once."""
+    if isinstance(move, Factored) and len(move.shape) == 2:
+        left = move.left * scale.astype(move.left.dtype)
+        return Perturbed(center.astype(dtype), left.astype(dtype), move.right.astype(dtype))
+    formed = move.form() if isinstance(move, Factored) else move
+    return (center + scale.astype(center.dtype) * formed).astype(dtype)

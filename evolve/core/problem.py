@@ -1,0 +1,132 @@
+"""What is searched: a start, a loss to minimize, and metrics that no optimizer sees."""
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from evolve.core.trees import Params, as_arrays
+
+
+class Problem(eqx.Module):
+    """Something to minimize.
+
+    Subclass it and define `init` and `loss`; `report` is optional. Lower is better: a fitness to be maximized
+    changes sign once, in `wrap(..., maximize=True)` or in your own `loss`.
+    """
+
+    @property
+    def noisy(self) -> bool:
+        """Whether `loss` depends on its key. For a noisy problem "the best loss seen" is luck, so none is kept."""
+        return True
+
+    @property
+    def host(self) -> bool:
+        """Whether `loss` is plain Python that JAX cannot trace.
+
+        It then gets NumPy parameters, one member a call, and as its key an array of 32-bit words, fit for
+        `numpy.random.default_rng(key)`.
+        """
+        return False
+
+    @abstractmethod
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Where search starts: any pytree of floating-point arrays."""
+
+    @abstractmethod
+    def loss(self, params: Params, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The scalar to minimize; the key draws minibatch, episode or noise.
+
+        All members of a generation get the same key (common random numbers), so that their losses compare.
+        A non-finite loss marks the member as failed.
+        """
+
+    def report(self, params: Params) -> dict[str, Float[Array, ""]]:
+        """Held-out metrics of an answer. No optimizer ever sees them."""
+        del params
+        return {}
+
+
+class Wrapped(Problem):
+    """A function made into a problem; see `wrap`."""
+
+    function: Callable[..., Any] = eqx.field(static=True)
+    start: Any
+    takes_key: bool = eqx.field(static=True)
+    sign: float = eqx.field(static=True)
+    on_host: bool = eqx.field(static=True)
+
+    @property
+    def noisy(self) -> bool:
+        """True where the function takes a key."""
+        return self.takes_key
+
+    @property
+    def host(self) -> bool:
+        """True where the function is plain Python."""
+        return self.on_host
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        """The given start, or what the given function draws from the key."""
+        return as_arrays(self.start(key) if callable(self.start) else self.start)
+
+    def loss(self, params: Params, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The function's value, its sign changed where it is to be maximized."""
+        value = self.function(params, key) if self.takes_key else self.function(params)
+        return value if self.sign == 1.0 else self.sign * value
+
+
+def wrap(
+    function: Callable[..., Any],
+    init: Params | Callable[[PRNGKeyArray], Params],
+    *,
+    maximize: bool = False,
+    host: bool = False,
+) -> Problem:
+    """Make a problem of a function.
+
+    Parameters
+    ----------
+    function
+        `params -> scalar`, or `(params, key) -> scalar` for a noisy one. With `host`, plain Python: the parameters
+        come as NumPy arrays, the key as 32-bit words for `numpy.random.default_rng(key)`, and an exception marks the
+        member as failed instead of ending the run.
+    init
+        The start: a pytree of floats, or a function of a key that draws one.
+    maximize
+        The function is a fitness: higher is better. The sign changes here and nowhere else, so every reported loss
+        is minus the fitness.
+    host
+        Whether JAX must not trace the function.
+
+    Raises
+    ------
+    TypeError
+        The function is not callable, or takes neither one nor two arguments.
+    """
+    if not callable(function):
+        raise TypeError(f"wrap: {function!r} is not callable; pass a function of (params) or (params, key).")
+    return Wrapped(
+        function=function,
+        start=init,
+        takes_key=_takes_key(function),
+        sign=-1.0 if maximize else 1.0,
+        on_host=host,
+    )
+
+
+def _takes_key(function: Callable[..., Any]) -> bool:
+    """Whether a function needs two positional arguments; builtins without a signature are taken to need one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p for p in parameters if p.kind in kinds and p.default is inspect.Parameter.empty]
+    if len(needed) > 2:
+        names = ", ".join(p.name for p in needed)
+        raise TypeError(f"wrap: the function needs ({names}); it may need (params) or (params, key) only.")
+    return len(needed) == 2

@@ -1,0 +1,70 @@
+"""Numbers that change with the generation: learning rates, radii, temperatures.
+
+Wherever a method takes a `Number`, it takes a plain number or any function of the generation (0, 1, 2, ...).
+"""
+
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Number: TypeAlias = Any  # float | Float[Array, ""] | Callable[[Int[Array, ""]], Float[Array, ""]]
+
+
+class Power(eqx.Module):
+    """initial / (1 + t / offset) ** exponent: Spall's gain sequences, scaled so that they start at `initial`."""
+
+    initial: Number
+    offset: Number = 1.0
+    exponent: Number = 0.602
+
+    def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
+        """The value at a generation."""
+        return self.initial / (1.0 + generation / self.offset) ** self.exponent
+
+
+class Exponential(eqx.Module):
+    """From `initial` to `final` in `steps` generations by a constant factor, then `final` (geometric cooling)."""
+
+    initial: Number
+    final: Number
+    steps: Number
+
+    def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
+        """The value at a generation."""
+        part = jnp.minimum(generation / self.steps, 1.0)
+        return self.initial * (self.final / self.initial) ** part
+
+
+class Linear(eqx.Module):
+    """From `initial` to `final` in `steps` generations along a line, then `final`."""
+
+    initial: Number
+    final: Number
+    steps: Number
+
+    def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
+        """The value at a generation."""
+        return self.initial + (self.final - self.initial) * jnp.minimum(generation / self.steps, 1.0)
+
+
+class Cosine(eqx.Module):
+    """From `initial` to `final` in `steps` generations along half a cosine, then `final`."""
+
+    initial: Number
+    final: Number
+    steps: Number
+
+    def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
+        """The value at a generation."""
+        part = jnp.minimum(generation / self.steps, 1.0)
+        return self.final + (self.initial - self.final) * 0.5 * (1.0 + jnp.cos(jnp.pi * part))
+
+
+def at(number: Number, generation: Int[Array, ""]) -> Float[Array, ""]:
+    """The number at a generation, whether it is constant or a schedule."""
+    if callable(number):
+        value: Any = number(generation)
+        return value
+    return jnp.asarray(number)

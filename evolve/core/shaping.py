@@ -1,0 +1,80 @@
+"""Losses to weights: centered ranks, z-scores, elite weights, raw differences.
+
+A shaping is a function of the losses, shape (n,), non-finite for failed members. It returns weights, shape (n,), such
+that `combine(weights) / scale` points uphill: a member with a high loss has a high weight. Tied members share
+the mean of their places' weights, and a failed member ranks worst.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Shaping: TypeAlias = Callable[[Float[Array, " n"]], Float[Array, " n"]]
+
+
+def by_rank(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Give the member of rank r (best first) the weight `table[r]`; ties share the mean of theirs.
+
+    Sorting decides, so any strictly increasing transformation of the losses leaves the weights bit-identical.
+    NaN ranks worst. O(n log n).
+    """
+    size = losses.shape[0]
+    losses = jnp.where(jnp.isnan(losses), jnp.inf, losses)
+    order = jnp.argsort(losses)
+    ranked = losses[order]
+    tie = jnp.cumsum(jnp.concatenate([jnp.zeros(1, jnp.int32), (ranked[1:] != ranked[:-1]).astype(jnp.int32)]))
+    count = jax.ops.segment_sum(jnp.ones_like(table), tie, size)
+    total = jax.ops.segment_sum(table, tie, size)
+    return jnp.zeros_like(table).at[order].set((total / jnp.maximum(count, 1))[tie])
+
+
+def centered_ranks(losses: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Losses to weights in [-1/2, 1/2], the best lowest; a NaN ranks worst (Salimans et al. 2017, section 2.1).
+
+    Divided by n, as every shaping here: the sum over the population is then a mean.
+    """
+    size = losses.shape[0]
+    return by_rank(losses, jnp.linspace(-0.5, 0.5, size, dtype=losses.dtype)) / size
+
+
+def z_score(losses: Float[Array, " n"]) -> Float[Array, " n"]:
+    """(loss - mean) / standard deviation / n over the members that did not fail; a failed member weighs nothing."""
+    ok = jnp.isfinite(losses)
+    count = jnp.maximum(jnp.sum(ok), 1)
+    kept = jnp.where(ok, losses, 0.0)
+    centered = jnp.where(ok, kept - jnp.sum(kept) / count, 0.0)
+    deviation = jnp.sqrt(jnp.sum(centered**2) / count)
+    # A flat generation has no direction: its weights are zero, not 0/0.
+    return jnp.where(deviation > 0, centered / jnp.where(deviation > 0, deviation, 1.0), 0.0) / count
+
+
+def difference(losses: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Raw losses / n, the finite-difference estimate (Spall 1992, eq. 2.2; Malladi et al. 2023, definition 1).
+
+    With antithetic pairs `combine` takes the difference within each pair, and a pair of which one failed weighs
+    nothing: half a difference is no estimate.
+    """
+    ok = jnp.isfinite(losses)
+    return jnp.where(ok, losses, 0.0) / jnp.maximum(jnp.sum(ok), 1)
+
+
+class Elite(eqx.Module):
+    """The best `fraction` of the population, weighed by log-rank (Hansen 2016, eq. 49); the others weigh nothing."""
+
+    fraction: float = eqx.field(static=True, default=0.5)
+
+    def __check_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"Elite: fraction is {self.fraction}; it must lie in (0, 1].")
+
+    def __call__(self, losses: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Weights <= 0 that sum to -1: following them downhill moves to the mean of the elite."""
+        size = losses.shape[0]
+        parents = max(1, int(size * self.fraction))
+        places = jnp.arange(1, size + 1, dtype=losses.dtype)
+        raw = jnp.where(places <= parents, jnp.log(parents + 0.5) - jnp.log(places), 0.0)
+        return by_rank(losses, -raw / jnp.sum(raw))

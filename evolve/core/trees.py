@@ -1,0 +1,112 @@
+"""Pytrees of parameters: checks, conversions and the little arithmetic that every method needs."""
+
+import itertools
+import math
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+Params: TypeAlias = Any  # any pytree of floating-point arrays
+
+
+def as_arrays(params: Params) -> Params:
+    """Python and NumPy numbers become arrays; everything else stays."""
+    return jax.tree.map(jnp.asarray, params)
+
+
+def check_params(params: Params, where: str) -> None:
+    """Refuse parameters that cannot be searched, naming the leaf, what is wrong with it and the cure.
+
+    Raises
+    ------
+    ValueError
+        There is no leaf, or a leaf is not finite.
+    TypeError
+        A leaf is not a real floating-point array.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if sum(np.size(leaf) for _, leaf in leaves) == 0:
+        raise ValueError(f"{where}: the parameters are empty ({params!r}); give at least one number to search.")
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path) or "the parameter"
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            kind = dtype if dtype is not None else type(leaf).__name__
+            raise TypeError(
+                f"{where}: {name} is {kind}; only floating-point leaves can be searched: close over it instead."
+            )
+        if isinstance(leaf, jax.core.Tracer):
+            continue
+        bad = int(np.sum(~np.isfinite(np.asarray(leaf, dtype=np.float64))))
+        if bad:
+            raise ValueError(f"{where}: {name} holds {bad} non-finite value(s); start from finite parameters.")
+
+
+def select(condition: Bool[Array, ""], yes: Params, no: Params) -> Params:
+    """One tree or the other, leaf by leaf, by a single condition. No leaf is promoted."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b).astype(jnp.asarray(b).dtype), yes, no)
+
+
+def take(tree: Params, index: Any) -> Params:
+    """Index the leading axis of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def scaled(tree: Params, factor: Any) -> Params:
+    """Every leaf times one number, in the leaf's own dtype."""
+    return jax.tree.map(lambda leaf: leaf * jnp.asarray(factor).astype(leaf.dtype), tree)
+
+
+def float_dtype() -> Any:
+    """float64 where x64 is on, else float32: what methods that need geometry (CMA-ES) compute in."""
+    return jnp.zeros((), float).dtype
+
+
+class Geometry(eqx.Module):
+    """What one member looks like - structure, shapes and dtypes - without its numbers. Hashable, no leaves."""
+
+    structure: Any = eqx.field(static=True)
+    shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    dtypes: tuple[Any, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, params: Params) -> "Geometry":
+        """The geometry of a tree of arrays."""
+        leaves, structure = jax.tree.flatten(params)
+        return cls(structure, tuple(leaf.shape for leaf in leaves), tuple(leaf.dtype for leaf in leaves))
+
+    @property
+    def size(self) -> int:
+        """How many numbers a member has."""
+        return sum(map(math.prod, self.shapes))
+
+    @property
+    def like(self) -> Params:
+        """The tree of `jax.ShapeDtypeStruct`s in working precision: what a direction looks like."""
+        each = zip(self.shapes, self.dtypes, strict=True)
+        return self.structure.unflatten([jax.ShapeDtypeStruct(s, jnp.promote_types(d, jnp.float32)) for s, d in each])
+
+    def working(self, params: Params) -> Params:
+        """Half-precision leaves become float32: updates add up there, never in 8 or 11 bits."""
+        return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), params, self.like)
+
+    def cast(self, params: Params) -> Params:
+        """Each leaf in the user's own dtype; works with leading axes too."""
+        leaves = self.structure.flatten_up_to(params)
+        return self.structure.unflatten([x.astype(d) for x, d in zip(leaves, self.dtypes, strict=True)])
+
+    def ravel(self, params: Params) -> Float[Array, " n"]:
+        """A tree as one vector in `float_dtype()`."""
+        leaves = self.structure.flatten_up_to(params)
+        return jnp.concatenate([jnp.ravel(leaf).astype(float_dtype()) for leaf in leaves])
+
+    def unravel(self, vector: Float[Array, " n"]) -> Params:
+        """One vector as a tree; the leaves keep the vector's dtype, `cast` gives the user's."""
+        ends = list(itertools.accumulate(map(math.prod, self.shapes)))
+        parts = jnp.split(vector, ends[:-1])
+        return self.structure.unflatten([part.reshape(s) for part, s in zip(parts, self.shapes, strict=True)])

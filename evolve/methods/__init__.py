@@ -1,0 +1,18 @@
+"""Evolution and gradient baselines, one file each."""
+
+from evolve.methods.annealing import SimulatedAnnealing
+from evolve.methods.cma import CMAES, SepCMAES
+from evolve.methods.genetic import GeneticAlgorithm
+from evolve.methods.gradient import Gradient
+from evolve.methods.openes import OpenES
+from evolve.methods.random_search import RandomSearch
+
+__all__ = [
+    "CMAES",
+    "GeneticAlgorithm",
+    "Gradient",
+    "OpenES",
+    "RandomSearch",
+    "SepCMAES",
+    "SimulatedAnnealing",
+]

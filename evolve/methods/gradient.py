@@ -1,0 +1,81 @@
+"""Gradient baselines: one more oracle in the same loop, by any optax optimizer."""
+
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from evolve.core.optimizer import Graded, Optimizer
+from evolve.core.population import Population
+from evolve.core.trees import Geometry, Params
+
+
+class GradientState(eqx.Module):
+    """The point in working precision, the transformation's state, and what line searches evaluated."""
+
+    center: Params
+    update: Any
+    searched: Int[Array, ""]
+    geometry: Geometry
+
+
+class Gradient(Optimizer):
+    """Follow the gradient with an optax optimizer: `Gradient(optax.adam(1e-3))`, `Gradient(optax.lbfgs())`.
+
+    Asks for one point and its gradient, which counts as three forward passes (one forward, two for
+    backward). Line searches get the loss function of the same minibatch; each of their steps counts as another
+    evaluation with gradient.
+
+    Parameters
+    ----------
+    transformation
+        A complete optax optimizer, learning rate included.
+    """
+
+    oracle: ClassVar[Literal["loss", "gradient"]] = "gradient"
+
+    transformation: optax.GradientTransformation = eqx.field(static=True)
+
+    def init(self, params: Params, key: PRNGKeyArray) -> GradientState:
+        """Start at the parameters."""
+        del key
+        geometry = Geometry.of(params)
+        center = geometry.working(params)
+        return GradientState(center, self.transformation.init(center), jnp.zeros((), jnp.int32), geometry)
+
+    def ask(self, state: GradientState, key: PRNGKeyArray) -> Population:
+        """The point itself."""
+        alone = jax.tree.map(lambda leaf: leaf[None], state.center)
+        return Population.of(alone, state.geometry, key)
+
+    def learn(self, state: GradientState, population: Population, losses: Graded) -> GradientState:
+        """One update."""
+        gradient = state.geometry.working(losses.gradient)
+
+        def function(params: Params) -> Float[Array, ""]:
+            return losses.function(state.geometry.cast(params))
+
+        step, update = optax.with_extra_args_support(self.transformation).update(
+            gradient, state.update, state.center, value=losses.losses[0], grad=gradient, value_fn=function
+        )
+        # The update keeps the state's dtypes: a float64 inside it must not turn a float32 loop's carry around.
+        update = jax.tree.map(lambda new, old: jnp.asarray(new).astype(jnp.asarray(old).dtype), update, state.update)
+        center = jax.tree.map(lambda x, dx: x + dx.astype(x.dtype), state.center, step)
+        return GradientState(center, update, state.searched + _line_search_steps(update), state.geometry)
+
+    def answer(self, state: GradientState) -> Params:
+        """The point."""
+        return state.geometry.cast(state.center)
+
+    def extra(self, state: GradientState) -> Int[Array, ""]:
+        """Evaluations of line searches so far."""
+        return state.searched
+
+
+def _line_search_steps(update: Any) -> Int[Array, ""]:
+    """What the last update's line searches evaluated, found by the name that optax gives it."""
+    found = optax.tree_utils.tree_get_all_with_path(update, "num_linesearch_steps")
+    return sum((jnp.asarray(value, jnp.int32) for _, value in found), jnp.zeros((), jnp.int32))

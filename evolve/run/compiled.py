@@ -1,0 +1,95 @@
+"""Compile ahead of time, once for each shape: how long it took and how much memory it needs are known."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from evolve.core.trees import float_dtype
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled function of arrays, what compiling cost, and the bytes it needs at its peak (None if unknown)."""
+
+    call: Callable[..., Any]
+    seconds: float
+    memory: int | None
+
+
+_programs: OrderedDict[Any, Program] = OrderedDict()
+_KEPT = 64
+
+
+def numeric(tree: Any) -> Any:
+    """Plain numbers become arrays, so that a program is compiled for their shape, never for their value."""
+
+    def leaf_array(leaf: Any) -> Any:
+        return (
+            jnp.asarray(leaf) if isinstance(leaf, (bool, int, float, complex)) or hasattr(leaf, "__array__") else leaf
+        )
+
+    return jax.tree.map(leaf_array, tree)
+
+
+def compiled(function: Callable[..., Any], *args: Any) -> Program:
+    """The program of a function for arguments of these shapes; the same again while it is remembered.
+
+    Leaves of `args` that are not arrays are static: they must be hashable to be remembered.
+    """
+    dynamic, static = eqx.partition(numeric(args), eqx.is_array)
+    key = _key(function, dynamic, static)
+    if key is not None and key in _programs:
+        _programs.move_to_end(key)
+        return Program(_programs[key].call, 0.0, _programs[key].memory)
+
+    def whole(dynamic: Any) -> Any:
+        return function(*eqx.combine(dynamic, static))
+
+    start = time.perf_counter()
+    program = jax.jit(whole).lower(dynamic).compile()
+
+    def call(*args: Any) -> Any:
+        return program(eqx.partition(numeric(args), eqx.is_array)[0])
+
+    made = Program(call, time.perf_counter() - start, _memory(program))
+    if key is not None:
+        _programs[key] = made
+        while len(_programs) > _KEPT:
+            _programs.popitem(last=False)
+    return made
+
+
+def _key(function: Any, dynamic: Any, static: Any) -> Any:
+    leaves, structure = jax.tree.flatten(dynamic)
+    shapes = tuple((leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)) for leaf in leaves)
+    fixed, outline = jax.tree.flatten(static)
+    key = (
+        function,
+        structure,
+        shapes,
+        tuple(fixed),
+        outline,
+        float_dtype(),
+        jax.default_backend(),
+    )
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _memory(program: Any) -> int | None:
+    """Arguments, results and temporaries, less what they share, as the compiler planned them."""
+    try:
+        plan = program.memory_analysis()
+        sizes = plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes
+        return sum(sizes) - plan.alias_size_in_bytes
+    except (AttributeError, NotImplementedError, jax.errors.JaxRuntimeError):
+        return None
