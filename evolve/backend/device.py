@@ -36,10 +36,14 @@ class Device(Backend):
     memory
         Bytes that a chunk may take; by default half of the device's memory where it says how much it has,
         else 1 GiB.
+    common
+        Whether all members of a generation get the same key (common random numbers: the same minibatch, so that
+        their losses compare), or each member, and each antithetic pair, one of its own.
     """
 
     chunk: int | Literal["auto"] = eqx.field(static=True, default="auto")
     memory: int | None = eqx.field(static=True, default=None)
+    common: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
         if self.chunk != "auto" and self.chunk < 1:
@@ -63,11 +67,13 @@ class Device(Backend):
         group = population.directions.group
         pieces = math.ceil(size / self._chunk(problem, population, key, size))
         if pieces == 1:
-            return batch_losses(problem, population, key, first, size)
+            return batch_losses(problem, population, key, first, size, self.common)
         count = math.ceil(size / pieces / group) * group
         # The last chunk overlaps the one before it instead of being compiled for a size of its own.
         starts = jnp.minimum(jnp.arange(math.ceil(size / count)) * count, size - count)
-        losses = jax.lax.map(lambda start: batch_losses(problem, population, key, first + start, count), starts)
+        losses = jax.lax.map(
+            lambda start: batch_losses(problem, population, key, first + start, count, self.common), starts
+        )
         return jnp.zeros(size, losses.dtype).at[starts[:, None] + jnp.arange(count)].set(losses)
 
     def _chunk(self, problem: Problem, population: Population, key: PRNGKeyArray, size: int) -> int:
@@ -75,7 +81,7 @@ class Device(Backend):
         if self.chunk != "auto":
             return max(group, self.chunk // group * group)
         limit = self.memory or _memory_limit()
-        traced = jax.make_jaxpr(lambda: batch_losses(problem, population, key, 0, group))()
+        traced = jax.make_jaxpr(lambda: batch_losses(problem, population, key, 0, group, self.common))()
         each = max(1, live_bytes(traced.jaxpr) // group)
         return max(group, min(size, limit // each) // group * group)
 

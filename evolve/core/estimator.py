@@ -89,7 +89,7 @@ class Estimator(Optimizer):
 
     def ask(self, state: EstimatorState, key: PRNGKeyArray) -> Population:
         """Draw around the center."""
-        directions = Drawn(self.perturbation, key, state.geometry)
+        directions = Drawn.of(self.perturbation, key, state.geometry, self.population)
         scale = self.radius(state.generation)
         return Population(state.center, scale, directions, key, state.geometry, self.population)
 

@@ -16,12 +16,23 @@ from evolve.core.trees import Params
 
 
 def batch_losses(
-    problem: Problem, population: Population, key: PRNGKeyArray, first: Int[Array, ""] | int, count: int
+    problem: Problem,
+    population: Population,
+    key: PRNGKeyArray,
+    first: Int[Array, ""] | int,
+    count: int,
+    common: bool = True,
 ) -> Float[Array, " count"]:
-    """Losses of members first ... first + count - 1; the center is shared, so a layer is one large product."""
-    return jax.vmap(lambda direction: member_loss(problem, population.place(direction), key))(
-        population.directions.batch(first, count)
-    )
+    """Losses of members first ... first + count - 1; the center is shared, so a layer is one large product.
+
+    With `common`, all members get the key itself; without, each group (a member, or an antithetic pair) its own.
+    """
+    directions = population.directions.batch(first, count)
+    if common:
+        return jax.vmap(lambda direction: member_loss(problem, population.place(direction), key))(directions)
+    groups = (first + jnp.arange(count)) // population.directions.group
+    keys = jax.vmap(lambda group: jax.random.fold_in(key, group))(groups)
+    return jax.vmap(lambda direction, own: member_loss(problem, population.place(direction), own))(directions, keys)
 
 
 def member_loss(problem: Problem, params: Params, key: PRNGKeyArray) -> Float[Array, ""]:

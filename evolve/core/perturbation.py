@@ -44,10 +44,8 @@ class Perturbation(eqx.Module):
 
     def combine(self, key: PRNGKeyArray, weights: Float[Array, " n"], like: Params) -> Params:
         """sum_i weights_i * direction_i, redrawing a few at a time. Costs O(n * size) time, O(size) memory."""
-        drawn = jax.eval_shape(lambda: self.direction(key, 0, like))
-        numbers = max(1, sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(drawn)))
         size = weights.shape[0]
-        pieces = math.ceil(size / max(1, _DRAWN_AT_ONCE // numbers))
+        pieces = math.ceil(size / max(1, _DRAWN_AT_ONCE // numbers(self, like)))
         count = math.ceil(size / pieces / self.group) * self.group
         pieces = math.ceil(size / count)
         weights = jnp.pad(weights, (0, pieces * count - size)).reshape(pieces, count)
@@ -60,6 +58,12 @@ class Perturbation(eqx.Module):
             return weighted_sum(weights[0], self.batch(key, 0, count, like))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
         return jax.lax.scan(piece, zeros, jnp.arange(pieces))[0]
+
+
+def numbers(perturbation: Perturbation, like: Params) -> int:
+    """How many numbers one direction is made of."""
+    drawn = jax.eval_shape(lambda: perturbation.direction(jax.random.key(0), 0, like))
+    return max(1, sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(drawn)))
 
 
 def weighted_sum(weights: Float[Array, " n"], batch: Direction) -> Params:

@@ -9,8 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.lowrank import Factored, Perturbed, form, is_factored
-from evolve.core.perturbation import Direction, Perturbation, weighted_sum
+from evolve.core.perturbation import Direction, Perturbation, numbers, weighted_sum
 from evolve.core.trees import Geometry, Params, take
+
+# Drawn numbers that are kept from `ask` to `tell`: 2^22 (16 MB) are small beside any network's activations.
+_KEPT = 1 << 22
 
 
 class Directions(eqx.Module):
@@ -45,7 +48,7 @@ class Stored(Directions):
 
     def batch(self, first: Int[Array, ""] | int, count: int) -> Direction:
         """`count` rows."""
-        return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), self.tree)
+        return _slice(self.tree, first, count)
 
     def combine(self, weights: Float[Array, " n"]) -> Params:
         """One matrix-vector product a leaf."""
@@ -53,11 +56,22 @@ class Stored(Directions):
 
 
 class Drawn(Directions):
-    """Directions that are a pure function of (key, leaf, member): redrawn whenever wanted, never kept."""
+    """Directions that are a pure function of (key, leaf, member), redrawn whenever wanted.
+
+    Few numbers are drawn once instead and handed from `ask` to `tell` (`kept`): drawing costs more than remembering
+    them. Which way it goes changes nothing but rounding.
+    """
 
     perturbation: Perturbation
     key: PRNGKeyArray
     geometry: Geometry
+    kept: Direction | None
+
+    @classmethod
+    def of(cls, perturbation: Perturbation, key: PRNGKeyArray, geometry: Geometry, size: int) -> "Drawn":
+        """The directions of `size` members, kept if they are few numbers altogether."""
+        few = numbers(perturbation, geometry.like) * size <= _KEPT
+        return cls(perturbation, key, geometry, perturbation.batch(key, 0, size, geometry.like) if few else None)
 
     @property
     def group(self) -> int:
@@ -66,14 +80,20 @@ class Drawn(Directions):
 
     def one(self, i: Int[Array, ""] | int) -> Direction:
         """Drawn alone."""
+        if self.kept is not None:
+            return take(self.kept, i)
         return self.perturbation.direction(self.key, i, self.geometry.like)
 
     def batch(self, first: Int[Array, ""] | int, count: int) -> Direction:
         """Drawn together."""
+        if self.kept is not None:
+            return _slice(self.kept, first, count)
         return self.perturbation.batch(self.key, first, count, self.geometry.like)
 
     def combine(self, weights: Float[Array, " n"]) -> Params:
         """Redrawn a few at a time."""
+        if self.kept is not None:
+            return weighted_sum(weights, self.kept)
         return self.perturbation.combine(self.key, weights, self.geometry.like)
 
 
@@ -147,3 +167,7 @@ def _add(center: Array, scale: Float[Array, ""], move: Any, dtype: Any) -> Any:
         return Perturbed(center.astype(dtype), left.astype(dtype), move.right.astype(dtype))
     formed = move.form() if isinstance(move, Factored) else move
     return (center + scale.astype(center.dtype) * formed).astype(dtype)
+
+
+def _slice(tree: Any, first: Int[Array, ""] | int, count: int) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), tree)

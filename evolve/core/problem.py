@@ -73,8 +73,8 @@ class Wrapped(Problem):
         """The given start, or what the given function draws from the key."""
         return as_arrays(self.start(key) if callable(self.start) else self.start)
 
-    def loss(self, params: Params, key: PRNGKeyArray) -> Float[Array, ""]:
-        """The function's value, its sign changed where it is to be maximized."""
+    def loss(self, params: Params, key: Any) -> Any:
+        """The function's value, whatever it is until it is checked, its sign changed where it is to be maximized."""
         value = self.function(params, key) if self.takes_key else self.function(params)
         return value if self.sign == 1.0 else self.sign * value
 

@@ -20,10 +20,10 @@ def by_rank(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Float[Arra
     """Give the member of rank r (best first) the weight `table[r]`; ties share the mean of theirs.
 
     Sorting decides, so any strictly increasing transformation of the losses leaves the weights bit-identical.
-    NaN ranks worst. O(n log n).
+    A failed member ranks worst. O(n log n).
     """
     size = losses.shape[0]
-    losses = jnp.where(jnp.isnan(losses), jnp.inf, losses)
+    losses = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
     order = jnp.argsort(losses)
     ranked = losses[order]
     tie = jnp.cumsum(jnp.concatenate([jnp.zeros(1, jnp.int32), (ranked[1:] != ranked[:-1]).astype(jnp.int32)]))
@@ -45,11 +45,12 @@ def z_score(losses: Float[Array, " n"]) -> Float[Array, " n"]:
     """(loss - mean) / standard deviation / n over the members that did not fail; a failed member weighs nothing."""
     ok = jnp.isfinite(losses)
     count = jnp.maximum(jnp.sum(ok), 1)
-    kept = jnp.where(ok, losses, 0.0)
-    centered = jnp.where(ok, kept - jnp.sum(kept) / count, 0.0)
-    deviation = jnp.sqrt(jnp.sum(centered**2) / count)
-    # A flat generation has no direction: its weights are zero, not 0/0.
-    return jnp.where(deviation > 0, centered / jnp.where(deviation > 0, deviation, 1.0), 0.0) / count
+    # Distances from the best: exactly zero where all are equal, while a mean rounds and leaves noise to be magnified.
+    # Halved and then divided by the largest, neither they nor their squares overflow.
+    above = jnp.where(ok, losses / 2 - jnp.min(losses, where=ok, initial=jnp.inf) / 2, 0.0)
+    above = above / _or_one(jnp.max(above))
+    centered = jnp.where(ok, above - jnp.sum(above) / count, 0.0)
+    return centered / _or_one(jnp.sqrt(jnp.sum(centered**2) / count)) / count
 
 
 def difference(losses: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -78,3 +79,8 @@ class Elite(eqx.Module):
         places = jnp.arange(1, size + 1, dtype=losses.dtype)
         raw = jnp.where(places <= parents, jnp.log(parents + 0.5) - jnp.log(places), 0.0)
         return by_rank(losses, -raw / jnp.sum(raw))
+
+
+def _or_one(divisor: Float[Array, ""]) -> Float[Array, ""]:
+    """What to divide by: zero becomes one, for a flat generation has no direction."""
+    return jnp.where(divisor > 0, divisor, 1.0)

@@ -57,7 +57,7 @@ class RandomSearch(Optimizer):
     def ask(self, state: RandomSearchState, key: PRNGKeyArray) -> Population:
         """Draw."""
         center = state.best if self.local else state.center
-        directions = Drawn(self.perturbation, key, state.geometry)
+        directions = Drawn.of(self.perturbation, key, state.geometry, self.population)
         sigma = at(self.sigma, state.generation)
         return Population(center, sigma, directions, key, state.geometry, self.population)
 

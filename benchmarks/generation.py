@@ -1,0 +1,112 @@
+"""Milliseconds per generation of CMA-ES and OpenAI-ES, ours and the peers', at n = 10, 100, 1000.
+
+    python -m benchmarks.generation [--x64] [--keep]
+
+Every contestant gets the same population and the sphere, its fastest documented way of running (ours and evosax's
+whole loops compiled, pycma's and cmaes's ask-tell in Python with NumPy fitness), and float64 with --x64. Those two
+always compute in float64. Compilation is left out. One call covers enough generations for lazy eigendecompositions
+to be paid for.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import evolve
+from benchmarks.harness import in_turn, keep, medians, show
+from evolve.core.problem import wrap
+from evolve.run.loop import Carry, DeviceLoop, Task
+
+GENERATIONS = {10: 200, 100: 50, 1000: 12}
+POPULATION = {10: 10, 100: 17, 1000: 24}
+
+
+def ours(optimizer: evolve.CMAES, n: int) -> Callable[[], Any]:
+    """The library's own loop, compiled once."""
+    problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(n))
+    task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), jnp.int32(2**31 - 2), evolve.Device())
+    carry = Carry.start(optimizer, jnp.ones(n, float), jax.random.key(1))
+    loop = DeviceLoop(task, carry, GENERATIONS[n])
+    return lambda: loop.advance(carry, 0, GENERATIONS[n])[0]
+
+
+def evosax(name: str, n: int, size: int) -> Callable[[], Any]:
+    """Its ask and tell, scanned inside one jit."""
+    from evosax import algorithms
+
+    es = getattr(algorithms, name)(population_size=size, solution=jnp.ones(n))
+    params = es.default_params
+
+    def generation(state: Any, key: Any) -> Any:
+        ask, tell = jax.random.split(key)
+        population, state = es.ask(ask, state, params)
+        state, _ = es.tell(tell, population, jnp.sum(population**2, axis=1), state, params)
+        return state, None
+
+    keys = jax.random.split(jax.random.key(0), GENERATIONS[n])
+    state = es.init(jax.random.key(1), jnp.ones(n), params)
+    run = jax.jit(lambda state: jax.lax.scan(generation, state, keys)[0])
+    return lambda: run(state)
+
+
+def pycma(n: int, size: int) -> Callable[[], Any]:
+    import cma
+
+    def call() -> Any:
+        es = cma.CMAEvolutionStrategy(np.ones(n), 0.3, {"popsize": size, "verbose": -9, "seed": 1})
+        for _ in range(GENERATIONS[n]):
+            points = es.ask()
+            es.tell(points, [float(x @ x) for x in points])
+        return es.mean
+
+    return call
+
+
+def cmaes(n: int, size: int) -> Callable[[], Any]:
+    from cmaes import CMA
+
+    def call() -> Any:
+        es = CMA(mean=np.ones(n), sigma=0.3, population_size=size, seed=1)
+        for _ in range(GENERATIONS[n] if n < 1000 else 2):  # a decomposition each generation: two are plenty
+            points = [es.ask() for _ in range(size)]
+            es.tell([(x, float(x @ x)) for x in points])
+        return es._mean
+
+    return call
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--x64", action="store_true", help="float64 for ours and evosax, as pycma computes")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/generation*.json")
+    options = parser.parse_args()
+    jax.config.update("jax_enable_x64", options.x64)
+    rows: list[dict[str, Any]] = []
+    for n, size in POPULATION.items():
+        contestants = {
+            "evolve CMAES": ours(evolve.CMAES(population=size), n),
+            "evosax CMA_ES": evosax("CMA_ES", n, size),
+            "cma": pycma(n, size),
+            "cmaes": cmaes(n, size),
+            "evolve OpenES": ours(evolve.OpenES(population=256), n),
+            "evosax Open_ES": evosax("Open_ES", n, 256),
+        }
+        each = medians(in_turn(contestants, options.rounds), GENERATIONS[n])
+        if n == 1000:
+            each["cmaes"] *= GENERATIONS[n] / 2
+        for name, milliseconds in each.items():
+            base = each["evolve OpenES" if "Open" in name else "evolve CMAES"]
+            rows.append({"n": n, "method": name, "ms per generation": milliseconds, "x ours": milliseconds / base})
+    show(f"Milliseconds per generation ({'float64' if options.x64 else 'float32'})", rows)
+    if options.keep:
+        keep("generation_x64" if options.x64 else "generation", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
