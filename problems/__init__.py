@@ -1,0 +1,30 @@
+"""Problems to search: test functions, and networks on data."""
+
+from evolve.core.problem import Problem, wrap
+from problems.classification import Classification, Regression
+from problems.datasets import Dataset
+from problems.digits import Digits
+from problems.formulas import FUNCTIONS, Formula
+from problems.functions import Function
+from problems.networks import Network, equinox_network, flax_network, mlp, nnx_network
+from problems.readers import read_csv, read_idx, read_npz
+
+__all__ = [
+    "FUNCTIONS",
+    "Classification",
+    "Dataset",
+    "Digits",
+    "Formula",
+    "Function",
+    "Network",
+    "Problem",
+    "Regression",
+    "equinox_network",
+    "flax_network",
+    "mlp",
+    "nnx_network",
+    "read_csv",
+    "read_idx",
+    "read_npz",
+    "wrap",
+]

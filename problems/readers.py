@@ -1,0 +1,261 @@
+"""Examples from files: NumPy archives, CSV tables and the IDX files of MNIST.
+
+Every reader returns `(inputs, targets)`, NumPy arrays with one example per row, ready for
+`Dataset.split(*read_csv(path))`. A file that cannot be used raises, naming the file, what was found, and the
+cure.
+"""
+
+import csv
+import difflib
+import gzip
+import itertools
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import TextIO, TypeAlias
+
+import numpy as np
+
+from problems.datasets import check_examples
+
+Examples: TypeAlias = tuple[np.ndarray, np.ndarray]
+FilePath: TypeAlias = str | PathLike[str]
+
+# Type codes of the IDX format (LeCun, Cortes & Burges, "The MNIST database"); all numbers are big-endian.
+_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_npz(path: FilePath, inputs: str = "x", targets: str = "y") -> Examples:
+    """Two arrays of a NumPy archive, as `numpy.savez(path, x=..., y=...)` writes it.
+
+    Parameters
+    ----------
+    path
+        The .npz file. Pickled objects in it are refused: they could run any code.
+    inputs, targets
+        Names of the two arrays; shapes (n, ...).
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError, TypeError
+        It is no archive, lacks an array, or an array holds objects, text or non-finite numbers, or lengths
+        disagree.
+    """
+    file = _existing(path, "read_npz")
+    where = f"read_npz: {file}:"
+    arrays: list[np.ndarray] = []
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{where} this is no readable .npz file ({error}); write one with numpy.savez.") from error
+    if isinstance(archive, np.ndarray):
+        raise ValueError(f"{where} this holds one bare array; write inputs and targets with numpy.savez.")
+    with archive:
+        for name in (inputs, targets):
+            if name not in archive.files:
+                raise ValueError(f"{where} there is no array {name!r}; {_nearest(name, archive.files)}")
+            try:
+                arrays.append(archive[name])
+            except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(
+                    f"{where} array {name!r} cannot be read ({error}); save it as a plain numeric array."
+                ) from error
+    return check_examples(arrays[0], arrays[1], where)
+
+
+def read_csv(path: FilePath, target: int | str = -1, *, header: bool | None = None, delimiter: str = ",") -> Examples:
+    """A table of numbers, one example a line; one column is the target.
+
+    Parameters
+    ----------
+    path
+        The file, UTF-8. Empty lines are skipped.
+    target
+        The target's column: its name, or its index from 0 (negative from the end).
+    header
+        Whether the first line names the columns; None finds out: it does if none of its cells is a number.
+    delimiter
+        What separates cells.
+
+    Returns
+    -------
+    inputs
+        All other columns in their order, float64, shape (n, columns - 1).
+    targets
+        Shape (n,): int64 class labels if every cell is written as a whole number ("3"), else float64 ("3.0").
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        There is no example or no such column, lines differ in length, or a cell is no finite number; names
+        its place.
+    """
+    file = _existing(path, "read_csv")
+    where = f"read_csv: {file}:"
+    with open(file, encoding="utf-8-sig", newline="") as text:
+        lines = _lines(text, delimiter, where)
+        number, first = next(lines, (0, []))
+        if not first:
+            raise ValueError(f"{where} the file is empty.")
+        if header is None:
+            header = not any(_is_number(cell) for cell in first)
+        column = _column(target, first, header, where)
+        table: list[np.ndarray] = []
+        whole = True
+        for line, row in lines if header else itertools.chain([(number, first)], lines):
+            table.append(_numbers(row, line, len(first), where))
+            whole = whole and _is_whole(row[column])
+    if not table:
+        raise ValueError(f"{where} there is a header but no line of numbers below it.")
+    numbers = np.stack(table)
+    inputs, targets = check_examples(np.delete(numbers, column, axis=1), numbers[:, column], where)
+    return inputs, targets.astype(np.int64) if whole else targets
+
+
+def read_idx(images_path: FilePath, labels_path: FilePath) -> Examples:
+    """Images and labels in the IDX format of MNIST, plain or gzipped.
+
+    Parameters
+    ----------
+    images_path, labels_path
+        The two files, such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz.
+
+    Returns
+    -------
+    inputs
+        Shape (n, ...), such as (60000, 28, 28). Bytes are scaled to float32 in [0, 1]; other types stay.
+    targets
+        Shape (n,) as written, in the machine's byte order.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        A file is no IDX file, is shorter or longer than its header says, or lengths disagree.
+    """
+    images = _read_array(_existing(images_path, "read_idx"))
+    labels = _read_array(_existing(labels_path, "read_idx"))
+    if images.dtype == np.uint8:
+        images = images.astype(np.float32) / np.float32(255)
+    return check_examples(images, labels, f"read_idx: {images_path} and {labels_path}:")
+
+
+def _read_array(file: Path) -> np.ndarray:
+    """The array of one IDX file: two zero bytes, type, number of axes, their lengths, then the numbers."""
+    where = f"read_idx: {file}:"
+    data = file.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{where} the gzip data is damaged or cut off ({error}); fetch it again.") from error
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES:
+        raise ValueError(
+            f"{where} this is no IDX file: it starts with {data[:4].hex(' ') or 'nothing'}, not with 00 00,"
+            " a type (08, 09, 0b, 0c, 0d, 0e) and the number of axes."
+        )
+    dtype, axes = np.dtype(_IDX_DTYPES[data[2]]), data[3]
+    start = 4 + 4 * axes
+    if len(data) < start:
+        raise ValueError(f"{where} cut off within its header of {start} bytes, at {len(data)}; fetch it again.")
+    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", axes, 4))
+    expected = start + math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        fault = "cut off" if len(data) < expected else "too long"
+        raise ValueError(
+            f"{where} {fault}: the header promises shape {shape} of {dtype.name}, {expected} bytes in all,"
+            f" and there are {len(data)}; fetch it again."
+        )
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _existing(path: FilePath, reader: str) -> Path:
+    """The path of a file that is there and not empty."""
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"{reader}: {file} is a folder; name a file in it.")
+    if not file.exists():
+        folder = file.parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{reader}: there is no file {file}, nor the folder {folder}.")
+        cure = _nearest(file.name, [entry.name for entry in folder.iterdir()])
+        raise FileNotFoundError(f"{reader}: there is no file {file}; in its folder, {cure}")
+    if file.stat().st_size == 0:
+        raise ValueError(f"{reader}: {file}: the file is empty.")
+    return file
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """A cure for a wrong name: the nearest known one, and all of them if they are few."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    shown = ", ".join(repr(one) for one in sorted(known)[:20]) or "nothing"
+    return f"{hint}There is {shown}{', ...' if len(known) > 20 else ''}."
+
+
+def _lines(text: TextIO, delimiter: str, where: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not empty, each with its number from 1."""
+    reader = csv.reader(text, delimiter=delimiter)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} this is no UTF-8 text ({error}); save it as UTF-8.") from error
+    except csv.Error as error:
+        raise ValueError(f"{where} line {reader.line_num} is no CSV ({error}).") from error
+
+
+def _column(target: int | str, first: list[str], header: bool, where: str) -> int:
+    """The index of the target's column."""
+    if len(first) < 2:
+        raise ValueError(
+            f"{where} the first line has one column, {first[0]!r}; give the delimiter that parts inputs from target."
+        )
+    if isinstance(target, int):
+        if not -len(first) <= target < len(first):
+            raise ValueError(f"{where} there is no column {target}; the first line has {len(first)} columns.")
+        return target % len(first)
+    if not header:
+        raise ValueError(f"{where} there is no header, so no column is named {target!r}; give the column's index.")
+    names = [cell.strip() for cell in first]
+    if names.count(target) != 1:
+        fault = f"{names.count(target)} columns are named" if target in names else "no column is named"
+        raise ValueError(f"{where} {fault} {target!r}; {_nearest(target, names)}")
+    return names.index(target)
+
+
+def _numbers(row: list[str], line: int, columns: int, where: str) -> np.ndarray:
+    """One line's cells as float64."""
+    if len(row) != columns:
+        raise ValueError(f"{where} line {line} has {len(row)} columns, the first has {columns}.")
+    try:
+        return np.array([float(cell) for cell in row])
+    except ValueError:
+        bad = next(i for i, cell in enumerate(row) if not _is_number(cell))
+        raise ValueError(
+            f"{where} line {line}, column {bad}: {row[bad]!r} is not a number; encode text as numbers, fill"
+            " or drop empty cells, and pass header=True if this line names the columns."
+        ) from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_whole(cell: str) -> bool:
+    digits = cell.strip().lstrip("+-")
+    # Beyond 15 digits float64 no longer holds every whole number.
+    return digits.isdecimal() and len(digits) <= 15

@@ -1,0 +1,300 @@
+"""Test functions against their textbook formulas in NumPy, their known minima, and the laws of shift and rotation."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+from problems import FUNCTIONS, Function
+
+NAMES = sorted(FUNCTIONS)
+SMOOTH = sorted(set(NAMES) - {"different_powers", "ackley", "schaffer", "step"})
+
+
+def _levy(x):
+    w = 1 + (x - 1) / 4
+    middle = np.sum((w[:-1] - 1) ** 2 * (1 + 10 * np.sin(np.pi * w[:-1] + 1) ** 2))
+    return np.sin(np.pi * w[0]) ** 2 + middle + (w[-1] - 1) ** 2 * (1 + np.sin(2 * np.pi * w[-1]) ** 2)
+
+
+def _ackley(x):
+    return -20 * np.exp(-0.2 * np.sqrt(np.mean(x**2))) - np.exp(np.mean(np.cos(2 * np.pi * x))) + 20 + np.e
+
+
+def _zakharov(x):
+    tilt = sum(0.5 * (i + 1) * value for i, value in enumerate(x))
+    return sum(x**2) + tilt**2 + tilt**4
+
+
+def _schaffer(x):
+    s = [np.hypot(x[i], x[i + 1]) for i in range(len(x) - 1)]
+    return np.mean([np.sqrt(r) + np.sqrt(r) * np.sin(50 * r**0.2) ** 2 for r in s]) ** 2
+
+
+# Written from the literature in its own form, coordinate by coordinate where that is the paper's way.
+TEXTBOOK = {
+    "sphere": lambda x: sum(v * v for v in x),
+    "ellipsoid": lambda x: sum(10 ** (6 * i / (len(x) - 1)) * v**2 for i, v in enumerate(x)),
+    "discus": lambda x: 1e6 * x[0] ** 2 + sum(v**2 for v in x[1:]),
+    "cigar": lambda x: x[0] ** 2 + 1e6 * sum(v**2 for v in x[1:]),
+    "different_powers": lambda x: np.sqrt(sum(abs(v) ** (2 + 4 * i / (len(x) - 1)) for i, v in enumerate(x))),
+    "rosenbrock": scipy.optimize.rosen,
+    "rastrigin": lambda x: 10 * len(x) + sum(v**2 - 10 * np.cos(2 * np.pi * v) for v in x),
+    "ackley": _ackley,
+    "griewank": lambda x: 1 + sum(x**2) / 4000 - np.prod([np.cos(v / np.sqrt(i + 1)) for i, v in enumerate(x)]),
+    "schwefel": lambda x: 418.98288727243369 * len(x) - sum(v * np.sin(np.sqrt(abs(v))) for v in x),
+    "levy": _levy,
+    "zakharov": _zakharov,
+    "styblinski_tang": lambda x: sum(v**4 - 16 * v**2 + 5 * v for v in x) / 2,
+    "schaffer": _schaffer,
+    "step": lambda x: sum(np.floor(v + 0.5) ** 2 for v in x),
+}
+
+
+def _losses(problem, points):
+    """One compiled call: op by op, each operation would be compiled alone."""
+    return jax.jit(jax.vmap(lambda x: problem.loss(x)))(jnp.asarray(points))
+
+
+def _points(name, dimension, count=20):
+    low, high = FUNCTIONS[name].domain
+    return np.random.default_rng(dimension).uniform(low, high, (count, dimension))
+
+
+def test_every_function_has_a_textbook_formula():
+    assert set(TEXTBOOK) == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("dimension", [2, 7])
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_equals_the_textbook(name, dimension):
+    points = _points(name, dimension)
+    with jax.enable_x64(True):
+        found = _losses(Function(name, dimension), points)
+        assert found.dtype == jnp.float64
+        scale = np.abs(found).max()
+        np.testing.assert_allclose(found, [TEXTBOOK[name](x) for x in points], rtol=1e-10, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"step"}))
+def test_float32_equals_the_textbook(name):
+    points = _points(name, 10).astype(np.float32)
+    found = _losses(Function(name, 10), points)
+    assert found.dtype == jnp.float32
+    want = [TEXTBOOK[name](x.astype(np.float64)) for x in points]
+    np.testing.assert_allclose(found, want, rtol=2e-5)
+
+
+def test_half_precision_is_evaluated_in_float32():
+    point = jnp.full(10, 0.3, jnp.bfloat16)
+    assert Function("rastrigin").loss(point).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_dimension_where_it_is_defined(name):
+    if FUNCTIONS[name].least > 1:
+        with pytest.raises(ValueError, match=f"{name} needs a dimension of at least 2; found 1"):
+            Function(name, 1)
+        return
+    problem = Function(name, 1)
+    np.testing.assert_allclose(problem.loss(problem.optimum), problem.minimum, rtol=1e-6, atol=1e-6)
+    assert np.isfinite(problem.loss(jnp.ones(1)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_minimum_is_reached_at_the_optimum_and_nowhere_undercut(name):
+    with jax.enable_x64(True):
+        problem = Function(name, 5, shift=3, rotation=4)
+        np.testing.assert_allclose(problem.loss(problem.optimum), problem.minimum, atol=1e-10)
+        report = problem.report(problem.optimum)
+        assert report["distance"] == 0
+        assert abs(report["gap"]) < 1e-10
+        low, high = FUNCTIONS[name].domain
+        steps = np.random.default_rng(0).normal(size=(500, 5)) * np.logspace(-8, 0, 500)[:, None] * (high - low)
+        assert np.all(_losses(problem, problem.optimum + steps) >= problem.minimum - 1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_gap_at_the_optimum_is_rounding(name):
+    problem = Function(name, 10, shift=3, rotation=4)
+    # Schwefel's function subtracts numbers near 419.
+    assert abs(float(problem.report(problem.optimum)["gap"])) <= (1e-3 if name == "schwefel" else 1e-4)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_gradient_vanishes_at_a_smooth_optimum(name):
+    with jax.enable_x64(True):
+        problem = Function(name, 5, shift=3, rotation=4)
+        gradient, hessian = jax.jit(lambda x: (jax.grad(problem.loss)(x), jax.hessian(problem.loss)(x)))(
+            problem.optimum
+        )
+        curvature = np.abs(hessian).max()
+        assert np.abs(gradient).max() <= 1e-10 * curvature
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_is_finite_at_kinks(name):
+    problem = Function(name, 4)
+    points = jnp.stack([problem.optimum, jnp.zeros(4)])
+    assert np.isfinite(jax.jit(jax.vmap(jax.grad(lambda x: problem.loss(x))))(points)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shift_moves_the_function(name):
+    with jax.enable_x64(True):
+        shift = np.linspace(-1.5, 2.25, 6)
+        plain, moved = Function(name, 6), Function(name, 6, shift=shift)
+        points = _points(name, 6)
+        np.testing.assert_allclose(_losses(moved, points + shift), _losses(plain, points), rtol=1e-9)
+        np.testing.assert_allclose(moved.optimum, plain.optimum + shift)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rotation_turns_the_function_about_its_minimum(name):
+    with jax.enable_x64(True):
+        plain, turned = Function(name, 6), Function(name, 6, rotation=7)
+        points = _points(name, 6)
+        turned_back = plain.optimum + (points - plain.optimum) @ turned.rotation
+        np.testing.assert_allclose(_losses(turned, turned_back), _losses(plain, points), rtol=1e-9)
+        np.testing.assert_array_equal(turned.optimum, plain.optimum)
+
+
+def test_ellipsoid_has_condition_number_one_million_in_any_rotation():
+    with jax.enable_x64(True):
+        hessian = jax.jit(jax.hessian(lambda x: Function("ellipsoid", 8, rotation=1).loss(x)))(jnp.zeros(8))
+        np.testing.assert_allclose(np.linalg.cond(hessian), 1e6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 10, 50])
+def test_rotation_is_orthogonal(dimension):
+    rotation = np.asarray(Function("sphere", dimension, rotation=True).rotation)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(dimension), atol=1e-6)
+
+
+def test_rotations_are_uniform():
+    """Of a Haar matrix every entry has mean 0 and variance 1/n; without the correction of signs the mean is off."""
+    drawn = np.stack([np.asarray(Function("sphere", 3, rotation=seed).rotation) for seed in range(600)])
+    np.testing.assert_allclose(drawn.mean(0), 0.0, atol=4 * np.sqrt(1 / 3 / 600))
+    np.testing.assert_allclose((drawn**2).mean(0), 1 / 3, atol=0.06)
+    assert 0.4 < np.mean(np.linalg.det(drawn) > 0) < 0.6
+
+
+def test_a_rotation_matrix_may_be_given():
+    matrix = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    assert Function("discus", 2, rotation=matrix).loss(jnp.array([3.0, 0.0])) == 9.0
+
+
+def test_seeds_draw_the_same_landscape_in_both_precisions():
+    narrow = Function("sphere", 5, shift=1, rotation=1)
+    with jax.enable_x64(True):
+        wide = Function("sphere", 5, shift=1, rotation=1)
+        np.testing.assert_allclose(narrow.shift, wide.shift, rtol=1e-6)
+        np.testing.assert_allclose(narrow.rotation, wide.rotation, rtol=1e-6, atol=1e-7)
+    assert not np.allclose(narrow.shift, Function("sphere", 5, shift=2).shift)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drawn_optimum_and_start_lie_in_the_domain(name):
+    low, high = FUNCTIONS[name].domain
+    problem = Function(name, 100, shift=0, rotation=0)
+    assert problem.optimum.min() >= low + 0.09 * (high - low)
+    assert problem.optimum.max() <= high - 0.09 * (high - low)
+    start = problem.init(jax.random.key(0))
+    assert start.min() >= low
+    assert start.max() <= high
+    assert start.max() - start.min() > 0.8 * (high - low)
+    assert not np.array_equal(start, problem.init(jax.random.key(1)))
+    np.testing.assert_array_equal(start, problem.init(jax.random.key(0)))
+
+
+def test_given_start_is_kept_whatever_the_key():
+    problem = Function("sphere", 3, start=np.array([1, 2, 3]))
+    np.testing.assert_array_equal(problem.init(jax.random.key(5)), [1.0, 2.0, 3.0])
+    assert problem.init(jax.random.key(0)).dtype == jnp.float32
+    np.testing.assert_array_equal(Function("sphere", 3, start=2.5).init(jax.random.key(0)), [2.5, 2.5, 2.5])
+    assert Function("sphere", 3, start=jnp.ones(3, jnp.bfloat16)).init(jax.random.key(0)).dtype == jnp.bfloat16
+
+
+def test_schwefel_cannot_be_undercut_outside_its_domain():
+    problem = Function("schwefel", 2)
+    points = jnp.asarray(np.random.default_rng(0).uniform(-3000, 3000, (20000, 2)))
+    assert _losses(problem, points).min() > problem.minimum
+    border = jnp.array([500.0, -500.0])
+    np.testing.assert_allclose(problem.loss(border), problem.loss(border * (1 + 1e-6)), rtol=1e-4)
+
+
+def test_step_is_flat_within_a_cell():
+    problem = Function("step", 3)
+    inside = jnp.array([[0.49, -0.5, 0.0], [0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(_losses(problem, inside), [0.0, 0.0])
+    assert problem.loss(jnp.array([0.5, 0.0, 0.0])) == 1.0
+    np.testing.assert_array_equal(jax.grad(problem.loss)(jnp.array([1.2, 3.4, -0.7])), np.zeros(3))
+
+
+def test_numbers_are_leaves_so_another_landscape_does_not_recompile():
+    traces = []
+
+    @eqx.filter_jit
+    def loss(problem, x):
+        traces.append(1)
+        return problem.loss(x)
+
+    for seed in range(3):
+        problem = Function("levy", 4, shift=seed, rotation=seed)
+        np.testing.assert_allclose(loss(problem, problem.optimum), 0.0, atol=1e-9)
+    assert len(traces) == 1
+
+
+def test_vmap_over_stacked_problems_equals_a_loop():
+    problems = [Function("ackley", 4, shift=seed, rotation=seed) for seed in range(5)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
+    x = jnp.linspace(-1.0, 1.0, 4)
+    together = eqx.filter_vmap(lambda problem: problem.loss(x))(stacked)
+    np.testing.assert_allclose(together, [problem.loss(x) for problem in problems], rtol=1e-5)
+
+
+def test_it_is_deterministic_and_says_so():
+    problem = Function()
+    assert not problem.noisy
+    assert not problem.host
+    x = problem.init(jax.random.key(0))
+    assert problem.loss(x, jax.random.key(1)) == problem.loss(x, jax.random.key(2))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_is_complete(name):
+    formula = FUNCTIONS[name]
+    assert formula.equation
+    assert formula.source
+    assert formula.domain[0] < formula.optimum < formula.domain[1]
+    assert formula.value.__doc__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "rosenbrok"}, r"no function 'rosenbrok'; did you mean rosenbrock\?"),
+        ({"name": "Sphere"}, r"did you mean sphere\?"),
+        ({"name": "xyzzy"}, "known are sphere, ellipsoid"),
+        ({"name": "sphere", "dimension": 0}, "at least 1; found 0"),
+        ({"name": "rosenbrock", "dimension": 1}, "at least 2; found 1"),
+        ({"dimension": 3, "shift": [1.0, 2.0]}, r"shift has shape \(2,\); it must be \(3,\)"),
+        ({"dimension": 3, "shift": 1.5}, r"shift is 1.5; give a vector of shape \(3,\) or an integer seed"),
+        ({"dimension": 2, "shift": [1.0, np.nan]}, "shift.*non-finite"),
+        ({"dimension": 3, "start": [[1.0, 2.0, 3.0]]}, r"start has shape \(1, 3\)"),
+        ({"dimension": 2, "start": np.inf}, "start.*non-finite"),
+        ({"dimension": 3, "rotation": np.eye(2)}, r"rotation has shape \(2, 2\); it must be \(3, 3\)"),
+        ({"dimension": 2, "rotation": [[1.0, 1.0], [0.0, 1.0]]}, "rotation is not orthogonal, .* off by 1"),
+        ({"dimension": 2, "rotation": np.full((2, 2), np.nan)}, "rotation is not orthogonal"),
+    ],
+)
+def test_mistakes_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Function(**arguments)
+
+
+def test_parameters_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"sphere has dimension 3, the parameters have shape \(1,\); .* \(3,\)"):
+        Function("sphere", 3).loss(jnp.ones(1), jax.random.key(0))
