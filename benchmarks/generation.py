@@ -31,7 +31,7 @@ def ours(optimizer: evolve.CMAES, n: int) -> Callable[[], Any]:
     problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(n))
     task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), jnp.int32(2**31 - 2), evolve.Device())
     carry = Carry.start(optimizer, jnp.ones(n, float), jax.random.key(1))
-    loop = DeviceLoop(task, carry, GENERATIONS[n])
+    loop = DeviceLoop(task, carry)
     return lambda: loop.advance(carry, 0, GENERATIONS[n])[0]
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -11,14 +11,15 @@ import jax
 import numpy as np
 
 from evolve.core.problem import Problem
-from evolve.core.trees import Params, take
+from evolve.core.trees import Params, as_arrays, take
 
 
 class Workers:
     """Plain Python losses, one call a member, in this thread or on an executor.
 
     A member whose call raises, or returns what is no number, fails: its loss is NaN, the run goes on, and the first
-    traceback is kept in `first_error`. A process pool must be able to pickle the problem.
+    traceback is kept in `first_error`. A process pool must be able to pickle the problem. A JAX loss works too,
+    untraced and so slowly: for one that must not run on the device of the search.
 
     Parameters
     ----------
@@ -31,6 +32,8 @@ class Workers:
     def __init__(self, executor: Executor | None = None, timeout: float | None = None) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"Workers: timeout is {timeout} s; it must be positive.")
+        if timeout is not None and executor is None:
+            raise ValueError(f"Workers: timeout is {timeout} s, but only an executor can give up calls; pass one.")
         self.executor = executor
         self.timeout = timeout
         self.first_error: str | None = None
@@ -44,26 +47,21 @@ class Workers:
         calls = [(problem, take(host, i), key) for i in range(size)]
         if self.executor is None:
             return np.array([self._outcome(lambda call=call: _call(*call)) for call in calls])
-        futures = [self._submit(call) for call in calls]
-        return np.array([self._outcome(wait) for wait in self._waits(futures)])
-
-    def _submit(self, call: tuple[Any, ...]) -> Any:
-        assert self.executor is not None
+        end = math.inf if self.timeout is None else time.monotonic() + self.timeout
+        futures = [self._submit(self.executor, call) for call in calls]
         try:
-            return self.executor.submit(_call, *call)
+            return np.array([self._outcome(lambda future=future: _wait(future, end)) for future in futures])
+        finally:
+            # After Ctrl-C, or out of time: what has not begun shall not hold up the pool.
+            for future in futures:
+                if not isinstance(future, Exception):
+                    future.cancel()
+
+    def _submit(self, executor: Executor, call: tuple[Any, ...]) -> Any:
+        try:
+            return executor.submit(_call, *call)
         except RuntimeError as error:  # a pool that broke or was shut down: the members fail, the run goes on
             return error
-
-    def _waits(self, futures: list[Any]) -> Iterator[Callable[[], float]]:
-        end = math.inf if self.timeout is None else time.monotonic() + self.timeout
-        for future in futures:
-
-            def wait(future: Any = future) -> float:
-                if isinstance(future, Exception):
-                    raise future
-                return future.result(None if end == math.inf else max(0.0, end - time.monotonic()))
-
-            yield wait
 
     def _outcome(self, wait: Callable[[], float]) -> float:
         try:
@@ -74,9 +72,20 @@ class Workers:
             return math.nan
 
 
+def _wait(future: Any, end: float) -> float:
+    if isinstance(future, Exception):
+        raise future
+    return future.result(None if end == math.inf else max(0.0, end - time.monotonic()))
+
+
 def _call(problem: Problem, params: Params, key: Any) -> float:
     """One member's loss as a number; at module level, so that a process pool can pickle it."""
-    loss = np.asarray(problem.loss(params, key))
+    if not problem.host:
+        params, key = as_arrays(params), jax.random.wrap_key_data(key)
+    value: Any = problem.loss(params, key)
+    if value is None:
+        raise TypeError("the loss is None; return a real number.")
+    loss = np.asarray(value)
     if loss.shape != ():
         raise ValueError(f"the loss has shape {loss.shape}; return a scalar, such as its mean.")
     if not np.issubdtype(loss.dtype, np.number) or np.issubdtype(loss.dtype, np.complexfloating):

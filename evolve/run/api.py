@@ -1,5 +1,6 @@
 """`run` and `minimize`: what users call."""
 
+import difflib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack, overload
@@ -10,10 +11,12 @@ from evolve.core.problem import Problem, wrap
 from evolve.core.trees import Params
 from evolve.run.budget import Budget
 from evolve.run.directory import RunDirectory
-from evolve.run.progress import Watcher
+from evolve.run.prepare import prepare
+from evolve.run.progress import Every, Watcher
 from evolve.run.result import Result
 from evolve.run.session import Session
 
+LIMITS = ("evaluations", "generations", "seconds", "target")
 SAVE_SECONDS = 5.0  # at least this long between two checkpoints
 
 
@@ -26,7 +29,7 @@ class Options(TypedDict, total=False):
     target: float | None
     backend: Backend | Workers | None
     watch: Sequence[Watcher]
-    watch_every: int | None
+    watch_every: Every | None
     directory: str | os.PathLike[str] | None
     resume: bool
     save_seconds: float
@@ -69,7 +72,8 @@ def run(
     seeds
         Run seeds seed ... seed + seeds - 1 at once, by `vmap`, and return a list of results.
     evaluations
-        Forward passes to spend, at least one generation's; an evaluation with its gradient counts three.
+        Forward passes to spend; an evaluation with its gradient counts three. No generation is begun that would
+        go beyond, but one is always run. Line searches, whose length nobody knows beforehand, may.
     generations, seconds, target
         Further limits. Seconds leave compiling out and are looked at between blocks of generations. The target is
         a loss: of the best member, or of a generation's mean where the problem is noisy.
@@ -77,11 +81,14 @@ def run(
         Where losses are computed: `Device()` by default, `Workers()` for a host fitness.
     watch
         Called with a `Progress` about four times a second, or every `watch_every` generations; one that returns
-        True ends the run.
+        True ends the run. A function as `watch_every` says, after a generation, which later one must be watched too.
     directory
-        A folder for configuration, history and checkpoints, one every `save_seconds` and one at the end.
+        A folder for configuration, history and checkpoints: one before the first generation, one every
+        `save_seconds` and one at the end. Should the disk fail in between, a warning says so, the run goes on in
+        memory, and the next checkpoint is tried all the same.
     resume
-        Go on from the newest good checkpoint in `directory`, bit for bit; the budgets given now count.
+        Go on from the newest good checkpoint in `directory`, bit for bit; the budgets given now count, for the
+        whole run.
 
     Returns
     -------
@@ -93,23 +100,40 @@ def run(
     ValueError, TypeError
         A budget, a start or a loss that cannot be used: named, before any work is done.
     OSError
-        The folder cannot be written: said before any work is done.
+        The folder cannot be written, holds a run already (FileExistsError), or holds none to resume
+        (FileNotFoundError): said before any work is done.
+    CheckpointError
+        The folder to resume from holds a run of another problem, optimizer, seed or precision, or no checkpoint
+        in it is whole.
     """
-    budget = Budget(*(options.get(name) for name in ("evaluations", "generations", "seconds", "target")))
-    watch_every, directory, resume = options.get("watch_every"), options.get("directory"), options.get("resume", False)
-    if seeds is not None and seeds < 1:
-        raise ValueError(f"run: seeds is {seeds}; it must be at least 1.")
-    if watch_every is not None and watch_every < 1:
-        raise ValueError(f"run: watch_every is {watch_every}; it must be at least 1.")
-    session = Session(problem, optimizer, seed, seeds, budget, options.get("backend"))
-    folder = None
+    _check(options)
+    directory, resume = options.get("directory"), options.get("resume", False)
+    budget = Budget(*(options.get(name) for name in LIMITS))
+    task, carry, workers = prepare(problem, optimizer, seed, seeds, budget, options.get("backend"))
+    session = Session(task, carry, workers, seed, budget)
     if directory is not None:
-        folder = RunDirectory(directory, session.job(), resume=resume)
-        if resume:
-            session.restore(folder)
-    elif resume:
+        session.settle(RunDirectory(directory, session.job(), resume=resume))
+    results = session.go(
+        options.get("watch", ()), options.get("watch_every"), options.get("save_seconds", SAVE_SECONDS)
+    )
+    return results[0] if seeds is None else results
+
+
+def _check(options: Options) -> None:
+    """Refuse a misspelt option, which would otherwise be no option at all, and values that make no sense."""
+    known = Options.__annotations__
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+            raise TypeError(f"run: there is no option {name!r}; {cure}")
+    every, pause = options.get("watch_every"), options.get("save_seconds", SAVE_SECONDS)
+    if every is not None and not callable(every) and (not isinstance(every, int) or every < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"run: watch_every is {every}; it must be a whole number of at least 1, or a function.")
+    if not pause >= 0:
+        raise ValueError(f"run: save_seconds is {pause}; it must be at least 0.")
+    if options.get("resume") and options.get("directory") is None:
         raise ValueError("run: resume needs the directory of the run to go on with.")
-    return session.go(options.get("watch", ()), watch_every, folder, options.get("save_seconds", SAVE_SECONDS))
 
 
 def minimize(
@@ -147,6 +171,6 @@ def minimize(
     Result
         `result.answer` and `result.loss` are the best seen.
     """
-    if not any(options.get(name) is not None for name in ("evaluations", "generations", "seconds", "target")):
+    if all(options.get(name) is None for name in LIMITS):
         options["evaluations"] = 10_000
     return run(wrap(function, x0, maximize=maximize, host=host), optimizer, seed=seed, **options)

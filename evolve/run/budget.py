@@ -2,6 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from evolve.core.optimizer import Optimizer
 
@@ -15,7 +18,9 @@ class Budget:
     Raises
     ------
     ValueError
-        No limit is given, or one is not positive.
+        No limit is given, or one is not positive, not finite, or not whole where it counts something.
+    TypeError
+        A limit is no number.
     """
 
     evaluations: int | None = None
@@ -24,34 +29,46 @@ class Budget:
     target: float | None = None
 
     def __post_init__(self) -> None:
-        """Check every limit."""
-        if self.evaluations is None and self.generations is None and self.seconds is None and self.target is None:
+        """Check every limit; counts become Python integers, which never overflow."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if not given:
             raise ValueError("run: no budget; give evaluations, generations, seconds or target.")
-        for name in ("evaluations", "generations", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"run: {name} is {value}; it must be positive and finite.")
-        if self.target is not None and math.isnan(self.target):
-            raise ValueError("run: target is nan; it must be a number.")
+        for name, value in given.items():
+            _check(name, value)
+            object.__setattr__(self, name, int(value) if name in ("evaluations", "generations") else float(value))
 
     def last(self, cost: int) -> int:
         """The last generation that the limits known beforehand allow, if one costs `cost` evaluations; at least 1."""
-        limits = [FAR if self.generations is None else int(self.generations)]
+        limits = [FAR if self.generations is None else self.generations]
         if self.evaluations is not None:
-            limits.append(int(self.evaluations // cost))
-        return max(1, min(limits))
+            limits.append(self.evaluations // cost)
+        return max(1, min(*limits, FAR))
 
-    def reason(self, generation: int, spent: int, seconds: float, cost: int, active: bool) -> str | None:
-        """Why the run ends now, or None."""
+    def reason(self, generation: int, spent: int, seconds: float, cost: int, reached: bool) -> str | None:
+        """Why the run ends now, or None. A budget smaller than one generation still buys one."""
+        if reached:
+            return "target"
+        if generation == 0:
+            return None
         if self.evaluations is not None and spent + cost > self.evaluations:
             return "evaluations"
-        if not active:
-            return "target"
         if self.generations is not None and generation >= self.generations:
             return "generations"
         if self.seconds is not None and seconds >= self.seconds:
             return "seconds"
         return "generations" if generation >= FAR else None
+
+
+def _check(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"run: {name} is {value!r}; it must be a number.")
+    if name == "target":
+        if not -math.inf < value < math.inf:
+            raise ValueError(f"run: target is {value}; it must be a finite loss.")
+    elif not 0 < value < math.inf:
+        raise ValueError(f"run: {name} is {value}; it must be positive and finite.")
+    elif name != "seconds" and value != int(value):
+        raise ValueError(f"run: {name} is {value}; it must be a whole number.")
 
 
 def forwards(optimizer: Optimizer) -> int:

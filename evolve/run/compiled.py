@@ -30,9 +30,10 @@ def numeric(tree: Any) -> Any:
     """Plain numbers become arrays, so that a program is compiled for their shape, never for their value."""
 
     def leaf_array(leaf: Any) -> Any:
-        return (
-            jnp.asarray(leaf) if isinstance(leaf, (bool, int, float, complex)) or hasattr(leaf, "__array__") else leaf
-        )
+        if isinstance(leaf, jax.Array):
+            return leaf  # the common case, and asking costs less than converting
+        number = isinstance(leaf, (bool, int, float, complex)) or hasattr(leaf, "__array__")
+        return jnp.asarray(leaf) if number else leaf
 
     return jax.tree.map(leaf_array, tree)
 

@@ -3,21 +3,36 @@
 import json
 import os
 import platform
-import zlib
+import warnings
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
+from evolve.run.checkpoint import CheckpointError, differences, load_checkpoint, save_checkpoint, write_atomically
+from evolve.run.describe import describe
+from evolve.run.history import History
 
-from evolve.run.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+__all__ = ["RunDirectory", "describe", "versions"]
 
 PACKAGES = ("evolve-search", "jax", "jaxlib", "numpy", "equinox", "optax", "quax")
+# Must be equal for a checkpoint to be ours; budgets may differ, so that a run can be prolonged.
+IDENTITY = ("problem", "optimizer", "seed", "seeds", "x64")
 
 
 class RunDirectory:
     """Where a run keeps everything that resuming and reporting need.
+
+    The history on disk counts only as far as a checkpoint says; what a kill left behind it is cut off.
+
+    Parameters
+    ----------
+    path
+        The folder; made if it is not there.
+    job
+        The run's configuration.
+    resume
+        Whether it holds a run already, and must.
 
     Raises
     ------
@@ -25,68 +40,124 @@ class RunDirectory:
         The folder holds a run, and this is not a resumption.
     FileNotFoundError
         A resumption, and the folder holds no run.
+    CheckpointError
+        A resumption, and the folder holds a run of another problem, optimizer, seed or precision.
     OSError
         It cannot be created or written; said before any work is done.
     """
 
-    def __init__(self, path: str | os.PathLike[str], job: dict[str, Any], *, resume: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], job: Mapping[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
-        self.job = job
+        self.run = {name: job[name] for name in IDENTITY}
         self.history = self.path / "history.jsonl"
-        described = self.path / "job.json"
-        if described.exists() and not resume:
-            raise FileExistsError(f"{self.path} already holds a run; resume it, or choose another folder.")
-        if resume and not described.exists():
-            raise FileNotFoundError(f"{self.path} holds no run to resume (no job.json).")
+        self.job = self.path / "job.json"
+        self.resumed = resume
+        self._written = 0, 0  # rows of the history on disk, and their bytes
         try:
+            holds = self.job.exists()
+            if holds and not resume:
+                raise FileExistsError(f"{self.path} already holds a run; resume it, or choose another folder.")
+            if resume and not holds:
+                raise FileNotFoundError(f"{self.path} holds no run to resume (no job.json).")
+            if resume:
+                self._check()
             self.path.mkdir(parents=True, exist_ok=True)
             if not resume:
-                write_atomically(described, json.dumps(job | {"versions": versions()}, indent=2).encode())
+                self.history.write_bytes(b"")
+                write_atomically(self.job, json.dumps({**job, "versions": versions()}, indent=2).encode())
             with open(self.history, "ab"):
                 pass
         except OSError as error:
-            raise type(error)(
-                error.errno, f"the run's folder cannot be written ({error.strerror})", str(path)
-            ) from error
+            raise _explained(error, self.path) from error
 
-    def append(self, rows: dict[str, np.ndarray]) -> None:
-        """Add history rows, one JSON object a line."""
-        if not rows or not len(rows["generation"]):
-            return
-        count = len(rows["generation"])
-        lines = [json.dumps({name: _json(values[i]) for name, values in rows.items()}) for i in range(count)]
-        with open(self.history, "a", encoding="utf-8") as file:
-            file.write("".join(line + "\n" for line in lines))
-            file.flush()
+    def begin(self, carry: Any, facts: Mapping[str, Any]) -> None:
+        """Checkpoint the start: whether the disk holds one is known before any work is done.
 
-    def save(self, generation: int, carry: Any, facts: dict[str, Any]) -> None:
-        """Checkpoint the carry, and how much of the history belongs to it."""
-        with open(self.history, "rb+") as file:
-            os.fsync(file.fileno())
+        Raises
+        ------
+        OSError
+            It does not; the folder then holds no run.
+        """
+        try:
+            self.save(0, carry, facts, History(single=True))
+        except OSError as error:
+            self.abandon()
+            raise _explained(error, self.path) from error
+
+    def abandon(self) -> None:
+        """The run could not begin: a new one may take its folder."""
+        if not self.resumed:
+            self.job.unlink(missing_ok=True)
+
+    def save(self, generation: int, carry: Any, facts: Mapping[str, Any], history: History) -> None:
+        """Checkpoint the carry, and how much of the history belongs to it.
+
+        Raises
+        ------
+        OSError
+            The disk is full or the folder cannot be written; the checkpoints before are untouched.
+        """
+        rows, length = self._written
+        self._write(length, history.lines(rows))
         length = self.history.stat().st_size
-        save_checkpoint(self.path, generation, carry, facts | {"history": length, "fingerprint": fingerprint(self.job)})
+        save_checkpoint(self.path, generation, carry, {**facts, "run": self.run, "history": length})
+        self._written = len(history), length
 
-    def load(self, like: Any) -> tuple[Any, dict[str, Any], dict[str, np.ndarray]] | None:
+    def load(self, like: Any, single: bool) -> tuple[Any, dict[str, Any], History] | None:
         """The carry, the facts and the history of the newest good checkpoint; None to start over.
 
-        History written after that checkpoint is cut off: it will be written again.
-        """
-        found = load_checkpoint(self.path, like, fingerprint(self.job))
-        if found is None:
-            os.truncate(self.history, 0)
-            return None
-        carry, facts = found
-        os.truncate(self.history, facts["history"])
-        rows = [json.loads(line) for line in self.history.read_text(encoding="utf-8").splitlines()]
-        return (
-            carry,
-            facts,
-            {name: _column(name, [row[name] for row in rows]) for name in (rows[0] if rows else {})},
-        )
+        History written after that checkpoint is cut off: it will be written again. One that is damaged loses its
+        rows with a warning, for only the checkpoint decides what the run computes.
 
-    def finish(self, outcome: dict[str, Any]) -> None:
-        """Write result.json."""
+        Raises
+        ------
+        CheckpointError
+            There are checkpoints, and every one is corrupt or foreign.
+        """
+        found = load_checkpoint(self.path, like, self.run)
+        length: int = found[1].get("history", 0) if found else 0
+        text = self.history.read_bytes()[:length]
+        history = History.read(text, single)
+        good = sum(map(len, text.splitlines(keepends=True)[: len(history)]))
+        if good < length:
+            warnings.warn(
+                f"{self.history} is damaged: only its first {len(history)} rows can be read; the run goes on.",
+                stacklevel=2,
+            )
+        self._write(good, b"")
+        self._written = len(history), good
+        return None if found is None else (*found, history)
+
+    def finish(self, outcome: Mapping[str, Any], tail: bytes) -> None:
+        """Write result.json, and the last row of the history where the grid has none: resuming will cut it off."""
+        self._write(self._written[1], tail)
         write_atomically(self.path / "result.json", json.dumps(outcome, indent=2).encode())
+
+    def _check(self) -> None:
+        """Whether the run here is ours, before its checkpoints are read; they say it too, should job.json be lost."""
+        try:
+            there = json.loads(self.job.read_bytes())
+        except ValueError as error:
+            warnings.warn(f"{self.job} is corrupt ({error}); the checkpoints decide.", stacklevel=3)
+            return
+        if other := differences(there, self.run):
+            raise CheckpointError(f"{self.path} holds a foreign run ({other}).")
+
+    def _write(self, place: int, text: bytes) -> None:
+        """Put text at a place of the history, and nothing after it."""
+        with open(self.history, "r+b" if self.history.exists() else "w+b") as file:
+            file.truncate(place)
+            file.seek(place)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _explained(error: OSError, path: Path) -> OSError:
+    """The same error, saying what it means; as it is where it says so already."""
+    if error.errno is None:
+        return error
+    return type(error)(error.errno, f"the run's folder cannot be written ({error.strerror})", str(path))
 
 
 def versions() -> dict[str, str]:
@@ -98,49 +169,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def fingerprint(job: dict[str, Any]) -> str:
-    """What must be equal for a checkpoint to be ours; budgets may differ, so that a run can be prolonged."""
-    return json.dumps({name: job[name] for name in ("problem", "optimizer", "seed", "seeds", "x64")}, sort_keys=True)
-
-
-def describe(thing: Any) -> str:
-    """A problem or an optimizer in words: its structure, numbers, and shapes and checksums of its arrays."""
-    leaves = jax.tree_util.tree_leaves_with_path(thing)
-    parts = [f"{jax.tree_util.keystr(path)}={_leaf(leaf)}" for path, leaf in leaves]
-    return f"{type(thing).__module__}.{type(thing).__qualname__}({', '.join(parts)}; {_outline(thing)})"
-
-
-def _outline(thing: Any) -> str:
-    """Static fields, without the addresses that functions print."""
-    names = getattr(type(thing), "__dataclass_fields__", {})
-    static = {name: getattr(thing, name) for name, field in names.items() if field.metadata.get("static")}
-    return ", ".join(f"{name}={_static(value)}" for name, value in static.items())
-
-
-def _static(value: Any) -> str:
-    if isinstance(value, (str, int, float, bool, type(None))):
-        return repr(value)
-    if isinstance(value, tuple):
-        return "(" + ", ".join(_static(item) for item in value) + ")"  # pyright: ignore[reportUnknownVariableType]
-    return getattr(value, "__qualname__", type(value).__qualname__)
-
-
-def _leaf(leaf: Any) -> str:
-    if isinstance(leaf, (bool, int, float)) or callable(leaf):
-        return _static(leaf)
-    array = np.asarray(leaf)
-    if array.ndim == 0:
-        return repr(array.item())
-    return f"{array.dtype}{list(array.shape)}:{zlib.crc32(np.ascontiguousarray(array).tobytes()):08x}"
-
-
-def _json(value: Any) -> Any:
-    """A number or a list of them; JSON's own readers take NaN and Infinity as Python writes them."""
-    return np.asarray(value).tolist()
-
-
-def _column(name: str, values: list[Any]) -> np.ndarray:
-    kind = np.int64 if name in ("generation", "evaluations", "failed", "extra") else np.float64
-    return np.asarray(values, kind)

@@ -1,5 +1,6 @@
 """The one loop: ask, evaluate, tell, scanned inside one compiled program between two watch points."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -8,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from evolve.backend import Backend, Workers
+from evolve.backend import Backend
 from evolve.backend.device import ask_oracle
 from evolve.core.optimizer import Graded, Optimizer
+from evolve.core.population import Population
 from evolve.core.problem import Problem
-from evolve.core.trees import Params, select
-from evolve.run.budget import forwards
+from evolve.core.trees import Params, float_dtype, select
+from evolve.run.budget import FAR
 from evolve.run.compiled import Program, compiled
+from evolve.run.history import stride
 
 ROWS = 1024  # history rows that one block of generations may fill
 
@@ -25,16 +28,19 @@ class Carry(eqx.Module):
     state: Any
     best: Params  # the best member seen; the start where the problem is noisy
     best_loss: Float[Array, ""]
+    loss: Float[Array, ""]  # of the last generation's best member
+    mean: Float[Array, ""]  # of the last generation
     generation: Int[Array, ""]
     failed: Int[Array, ""]
-    active: Bool[Array, ""]  # neither the target is reached, nor have line searches spent the budget
 
     @classmethod
     def start(cls, optimizer: Optimizer, params: Params, key: PRNGKeyArray) -> "Carry":
         """Before the first generation."""
         zero = jnp.zeros((), jnp.int32)
-        best_loss = jnp.asarray(jnp.inf, jnp.zeros((), float).dtype)
-        return cls(optimizer.init(params, key), params, best_loss, zero, zero, jnp.asarray(True))
+        infinite, unknown = (jnp.full((), value, float_dtype()) for value in (jnp.inf, jnp.nan))
+        carry = cls(optimizer.init(params, key), params, infinite, unknown, unknown, zero, zero)
+        # A number that takes its type from its neighbours would come back from a checkpoint with one of its own.
+        return jax.tree.map(_firm, carry)
 
 
 class Task(eqx.Module):
@@ -44,163 +50,126 @@ class Task(eqx.Module):
     optimizer: Optimizer
     run_key: PRNGKeyArray
     target: Float[Array, ""]
-    evaluations: Int[Array, ""]  # forward passes; only line searches make this more than a count of generations
+    rounds: Int[Array, ""]  # gradients that the budget buys, line searches' included; FAR where none are asked for
     backend: Backend = eqx.field(static=True)
     seeds: int | None = eqx.field(static=True, default=None)
+    traced: str = eqx.field(static=True, default="")  # what the loss computes, for functions that depend on globals
 
 
-def stride(generation: Any) -> Any:
-    """Generations between history rows: 1 up to 1,000, then 10 up to 10,000, and so on.
-
-    A history is thus at most about 900 rows a decade, and depends on nothing but the generation.
-    """
-    xp = np if isinstance(generation, (int, np.integer)) else jnp
-    places = xp.asarray([10**k for k in range(3, 10)])
-    return 10 ** xp.sum(generation > places).astype(np.int32)
+Row = dict[str, Array]
 
 
-def generation_key(run_key: PRNGKeyArray, generation: Int[Array, ""]) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+def each_seed(task: Task, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one seed's numbers as one of the task's: by `vmap` where several seeds run at once."""
+    return function if task.seeds is None else jax.vmap(function)
+
+
+def keys_of(run_key: PRNGKeyArray, generation: Int[Array, ""]) -> tuple[PRNGKeyArray, PRNGKeyArray]:
     """The keys that generation t (1, 2, ...) asks and evaluates with; key 0 drew the start."""
     ask, evaluate = jax.random.split(jax.random.fold_in(run_key, generation))
     return ask, evaluate
 
 
-def finish(task: Task, carry: Carry, population: Any, losses: Any) -> tuple[Carry, dict[str, Float[Array, ""]]]:
-    """Tell, and account: the carry after a generation and its history row."""
+def ask(task: Task, carry: Carry, run_key: PRNGKeyArray) -> tuple[Population, PRNGKeyArray]:
+    """The next generation's members, and the key to evaluate them with."""
+    ask_key, evaluate_key = keys_of(run_key, carry.generation + 1)
+    return task.optimizer.ask(carry.state, ask_key), evaluate_key
+
+
+def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry:
+    """The carry after a generation."""
     values = losses.losses if isinstance(losses, Graded) else losses
     finite = jnp.isfinite(values)
     count = jnp.sum(finite)
     place = jnp.argmin(jnp.where(finite, values, jnp.inf))
-    low = jnp.where(count > 0, values[place], jnp.nan).astype(carry.best_loss.dtype)
+    low = jnp.where(count > 0, values[place], jnp.nan).astype(carry.loss.dtype)
     mean = jnp.sum(jnp.where(finite, values, 0.0)) / jnp.where(count > 0, count, jnp.nan)
-    state = task.optimizer.tell(carry.state, population, losses)
     better = low < carry.best_loss  # False for NaN
-    best = carry.best if task.problem.noisy else select(better, population.member(place), carry.best)
-    best_loss = jnp.where(better, low, carry.best_loss)
-    failed = carry.failed + (population.size - count).astype(jnp.int32)
-    reached = (mean if task.problem.noisy else best_loss) <= task.target
-    extra = task.optimizer.extra(state)
-    active = ~reached & (_forwards(task, carry.generation + 2, extra) <= task.evaluations)
-    after = Carry(state, best, best_loss, carry.generation + 1, failed, active)
-    row = {"loss": low, "mean": mean, "best": best_loss, "failed": failed, "extra": extra}
-    return after, row | task.optimizer.status(state)
-
-
-def _forwards(task: Task, generations: Int[Array, ""], extra: Int[Array, ""]) -> Int[Array, ""]:
-    """Forward passes after so many generations of a gradient method; 0 for others, whose generations are counted."""
-    if task.optimizer.oracle != "gradient":
-        return jnp.zeros((), jnp.int32)
-    return (generations + extra) * forwards(task.optimizer)
-
-
-def step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> tuple[Carry, dict[str, Float[Array, ""]]]:
-    """One generation on a device."""
-    ask_key, evaluate_key = generation_key(run_key, carry.generation + 1)
-    population = task.optimizer.ask(carry.state, ask_key)
-    return finish(
-        task,
-        carry,
-        population,
-        ask_oracle(task.backend, task.problem, task.optimizer, population, evaluate_key),
+    return Carry(
+        state=task.optimizer.tell(carry.state, population, losses),
+        best=carry.best if task.problem.noisy else select(better, population.member(place), carry.best),
+        best_loss=jnp.where(better, low, carry.best_loss),
+        loss=low,
+        mean=mean.astype(carry.mean.dtype),
+        generation=carry.generation + 1,
+        failed=carry.failed + (population.size - count).astype(carry.failed.dtype),
     )
 
 
-def _block(task: Task, carry: Carry, generation: Int[Array, ""], until: Int[Array, ""], last: Int[Array, ""]) -> Any:
-    """Generations until `until`, or until no seed is active; returns the carry, the rows and how many they are."""
-    one = step if task.seeds is None else jax.vmap(_masked_step, (None, 0, 0))
-    shapes = jax.eval_shape(one, task, carry, task.run_key)[1]
-    rows = {name: jnp.zeros((ROWS, *row.shape), row.dtype) for name, row in shapes.items()}
-    rows["generation"] = jnp.zeros(ROWS, jnp.int32)
+def look(task: Task, carry: Carry) -> tuple[Row, Bool[Array, "*seeds"]]:
+    """The history row of each seed's last generation, and whether its target is reached."""
+    return each_seed(task, lambda carry: (_row(task, carry), _reached(task, carry)))(carry)
 
-    def going(loop: Any) -> Bool[Array, ""]:
-        carry, generation, _, _ = loop
-        return (generation < until) & jnp.any(carry.active)
+
+def due(task: Task, carry: Carry, until: Int[Array, ""] | int) -> tuple[Bool[Array, "*seeds"], Int[Array, ""]]:
+    """Which seeds go on now, and the generation before theirs: those that lag behind catch up first."""
+    going = each_seed(task, lambda carry: _active(task, carry) & (carry.generation < until))(carry)
+    now = jnp.min(jnp.where(going, carry.generation, FAR))
+    return going & (carry.generation == now), now
+
+
+def _row(task: Task, carry: Carry) -> Row:
+    row = {"generation": carry.generation, "loss": carry.loss, "mean": carry.mean, "best": carry.best_loss}
+    row |= {"failed": carry.failed, "extra": task.optimizer.extra(carry.state)}
+    return row | task.optimizer.status(carry.state)
+
+
+def _reached(task: Task, carry: Carry) -> Bool[Array, ""]:
+    """By the best member; for a noisy problem, where that is luck, by the last generation's mean."""
+    return (carry.mean if task.problem.noisy else carry.best_loss) <= task.target
+
+
+def _active(task: Task, carry: Carry) -> Bool[Array, ""]:
+    """Neither is the target reached, nor have line searches spent the budget."""
+    asked = carry.generation + task.optimizer.extra(carry.state)
+    return ~_reached(task, carry) & ((carry.generation == 0) | (asked < task.rounds))
+
+
+def _step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:
+    """One generation on a device."""
+    population, key = ask(task, carry, run_key)
+    return tell(task, carry, population, ask_oracle(task.backend, task.problem, task.optimizer, population, key))
+
+
+def _block(task: Task, carry: Carry, until: Int[Array, ""]) -> Any:
+    """Generations until `until`, or until no seed goes on; returns carry, rows on the grid, their number, `look`."""
+    shapes: Any = jax.eval_shape(lambda: look(task, carry)[0])
+    rows = {name: jnp.zeros((ROWS, *row.shape), row.dtype) for name, row in shapes.items()}
+
+    def one(going: Bool[Array, ""], carry: Carry, run_key: PRNGKeyArray) -> Carry:
+        after = _step(task, carry, run_key)
+        # A single seed always goes on here; of several, one that has stopped waits for the others, unchanged.
+        return after if task.seeds is None else select(going, after, carry)
 
     def body(loop: Any) -> Any:
-        carry, generation, rows, filled = loop
-        carry, row = one(task, carry, task.run_key)
-        generation = generation + 1
-        row["generation"] = generation
+        carry, rows, filled = loop
+        going, now = due(task, carry, until)
+        carry = each_seed(task, one)(going, carry, task.run_key)
+        row, _ = look(task, carry)
         rows = {name: rows[name].at[filled].set(row[name]) for name in rows}
-        wanted = (generation % stride(generation) == 0) | (generation == last) | ~jnp.any(carry.active)
-        return carry, generation, rows, filled + wanted
+        return carry, rows, filled + ((now + 1) % stride(now + 1) == 0)
 
-    start = (carry, jnp.asarray(generation, jnp.int32), rows, jnp.zeros((), jnp.int32))
-    carry, generation, rows, filled = jax.lax.while_loop(going, body, start)
-    return carry, rows, filled
+    start = (carry, rows, jnp.zeros((), jnp.int32))
+    carry, rows, filled = jax.lax.while_loop(lambda loop: jnp.any(due(task, loop[0], until)[0]), body, start)
+    return carry, rows, filled, look(task, carry)
 
 
-def _masked_step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> tuple[Carry, dict[str, Float[Array, ""]]]:
-    """One of several seeds: one that has reached its target waits for the others, unchanged."""
-    after, row = step(task, carry, run_key)
-    return select(carry.active, after, carry), row
+def _firm(leaf: Any) -> Array:
+    leaf = jnp.asarray(leaf)
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf if is_key else jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
 class DeviceLoop:
     """Blocks of generations in one compiled program."""
 
-    def __init__(self, task: Task, carry: Carry, last: int) -> None:
-        self.task, self.last = task, last
-        self.program: Program = compiled(_block, task, carry, *map(np.int32, (0, 0, last)))
+    def __init__(self, task: Task, carry: Carry) -> None:
+        self.task = task
+        self.program: Program = compiled(_block, task, carry, np.int32(0))
 
-    def advance(self, carry: Carry, generation: int, until: int) -> tuple[Carry, dict[str, np.ndarray]]:
-        """Run to `until`; the rows recorded on the way."""
+    def advance(self, carry: Carry, generation: int, until: int) -> tuple[Carry, dict[str, np.ndarray], Any]:
+        """Run the seeds that are at `generation` to `until`; the rows recorded on the way, and the last `look`."""
         until = min(until, generation + ROWS * int(stride(generation + 1)))
-        carry, rows, filled = self.program.call(self.task, carry, *map(np.int32, (generation, until, self.last)))
+        carry, rows, filled, seen = self.program.call(self.task, carry, np.int32(until))
         count = int(filled)
-        return carry, {name: np.asarray(row)[:count] for name, row in rows.items()}
-
-
-class HostLoop:
-    """One generation at a time: ask and tell compiled, the fitness called on the host in between."""
-
-    def __init__(self, task: Task, carry: Carry, last: int, workers: Workers) -> None:
-        if task.optimizer.oracle == "gradient":
-            name = type(task.optimizer).__name__
-            raise ValueError(
-                f"{name} needs gradients, which a host fitness cannot give; take a method that needs losses."
-            )
-        self.task, self.last, self.workers = task, last, workers
-        self.asks = compiled(_host_ask, task, carry)
-        _, population, _, _ = jax.eval_shape(lambda: _host_ask(task, carry))
-        self.size: int = population.size
-        losses = jnp.zeros((self.size,) if task.seeds is None else (task.seeds, self.size))
-        self.tells = compiled(_host_tell, task, carry, self.asks.call(task, carry)[1], losses)
-        self.program = Program(self.asks.call, self.asks.seconds + self.tells.seconds, None)
-
-    def advance(self, carry: Carry, generation: int, until: int) -> tuple[Carry, dict[str, np.ndarray]]:
-        """One generation, however far `until` is: a watch point between any two calls of a slow fitness."""
-        del until
-        members, population, words, _ = self.asks.call(self.task, carry)
-        words = np.asarray(words)
-        if self.task.seeds is None:
-            losses = self.workers.evaluate(self.task.problem, members, words, self.size)
-        else:
-            each = [jax.tree.map(lambda leaf, s=s: leaf[s], members) for s in range(self.task.seeds)]
-            values = [
-                self.workers.evaluate(self.task.problem, m, w, self.size) for m, w in zip(each, words, strict=True)
-            ]
-            losses = np.stack(values)
-        carry, row = self.tells.call(self.task, carry, population, jnp.asarray(losses, jnp.zeros((), float).dtype))
-        row = {name: np.asarray(value)[None] for name, value in row.items()}
-        row["generation"] = np.asarray([generation + 1], np.int32)
-        wanted = (generation + 1) % int(stride(generation + 1)) == 0 or generation + 1 == self.last
-        wanted = wanted or not np.any(np.asarray(carry.active))
-        return carry, row if wanted else {name: value[:0] for name, value in row.items()}
-
-
-def _host_ask(task: Task, carry: Carry) -> Any:
-    def one(carry: Carry, run_key: PRNGKeyArray) -> Any:
-        ask_key, evaluate_key = generation_key(run_key, carry.generation + 1)
-        population = task.optimizer.ask(carry.state, ask_key)
-        return population.members(), population, jax.random.key_data(evaluate_key), carry.generation
-
-    return one(carry, task.run_key) if task.seeds is None else jax.vmap(one)(carry, task.run_key)
-
-
-def _host_tell(task: Task, carry: Carry, population: Any, losses: Any) -> Any:
-    def one(carry: Carry, population: Any, losses: Any) -> Any:
-        after, row = finish(task, carry, population, losses)
-        return (after if task.seeds is None else select(carry.active, after, carry)), row
-
-    return (one if task.seeds is None else jax.vmap(one))(carry, population, losses)
+        return carry, {name: np.asarray(row)[:count] for name, row in rows.items()}, seen

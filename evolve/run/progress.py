@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 from evolve.core.trees import Params
 
+WATCH_SECONDS = 0.25  # about how long a block of generations takes between two watch points
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -25,6 +27,29 @@ class Progress:
 
 
 Watcher: TypeAlias = Callable[[Progress], bool | None]  # True asks the run to stop
+Every: TypeAlias = int | Callable[[int], int]  # generations between watch points, or the one after a given one
+
+
+class Pace:
+    """How many generations fit between two watch points."""
+
+    def __init__(self, every: Every | None) -> None:
+        self.every = every
+        self.count = 1 if every is None or callable(every) else every
+        self.each = 0.0  # seconds a generation takes
+
+    def until(self, generation: int, limit: float | None, spent: float) -> int:
+        """Where the block after a generation ends, `spent` seconds into a run that may take `limit`."""
+        until = generation + self.count
+        if limit is not None and self.each > 0:
+            until = min(until, generation + max(1, int((limit - spent) / self.each)))
+        return min(until, max(generation + 1, self.every(generation))) if callable(self.every) else until
+
+    def learn(self, seconds: float, done: int) -> None:
+        """Aim at `WATCH_SECONDS`, at most eightfold a time: the first blocks are the slow ones."""
+        self.each = seconds / max(1, done)
+        if self.every is None or callable(self.every):
+            self.count = max(1, min(8 * self.count, int(WATCH_SECONDS / max(self.each, 1e-9))))
 
 
 class _Bar:

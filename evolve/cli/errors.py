@@ -1,0 +1,25 @@
+"""What ends a command early: said in a sentence, with the nearest known word, never with a Python traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(Exception):
+    """A command that cannot be carried out as it was given; the message says what is wrong and what is allowed."""
+
+
+class RunError(Exception):
+    """A run that could not be finished for a reason that lies outside the command: the message says which."""
+
+
+def unknown(lacking: str, name: str, known: Iterable[str]) -> UsageError:
+    """The answer to a name that does not exist: the nearest known ones, or all of them if none is near.
+
+    `lacking` starts the sentence: "there is no optimizer", "digits has no setting".
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    if near:
+        return UsageError(f"{lacking} {name!r}; did you mean {' or '.join(near)}?")
+    listed = f"known are {', '.join(known)}." if known else "there are none."
+    return UsageError(f"{lacking} {name!r}; {listed}")

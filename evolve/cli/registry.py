@@ -1,0 +1,122 @@
+"""Names for the command line: every optimizer and every problem, with its source."""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import optax
+
+import evolve
+import zeroth
+from evolve.cli import own
+from evolve.cli.errors import unknown
+from evolve.core import Problem
+from problems import FUNCTIONS, Digits, Function
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a name stands for: a factory whose signature gives the settings, what it is, and who published it."""
+
+    factory: Callable[..., Any]
+    description: str
+    source: str
+
+    @classmethod
+    def of(cls, factory: Callable[..., Any]) -> "Entry":
+        """From the first line of its docstring, or of its file's, whichever cites: `What it is (Author year)`."""
+        lines = [_first_line(factory), _first_line(sys.modules[factory.__module__])]
+        cited = next((line for line in lines if _SOURCE.search(line)), lines[0])
+        found = _SOURCE.search(cited)
+        description = _SOURCE.sub("", cited).rstrip(".").strip()
+        return cls(factory, description, found.group(1) if found else "")
+
+
+# A parenthesis that holds a year.
+_SOURCE = re.compile(r" ?\(([^()]*\b(?:1[89]|20)\d\d\b[^()]*)\)")
+
+
+def sgd(learning_rate: float = 0.1, momentum: float = 0.9) -> evolve.Gradient:
+    """Stochastic gradient descent with momentum (Robbins and Monro 1951; Polyak 1964)."""
+    return evolve.Gradient(optax.sgd(learning_rate, momentum=momentum or None))
+
+
+def adam(learning_rate: float = 1e-2, b1: float = 0.9, b2: float = 0.999) -> evolve.Gradient:
+    """Adaptive moments (Kingma and Ba 2015, arXiv:1412.6980)."""
+    return evolve.Gradient(optax.adam(learning_rate, b1, b2))
+
+
+def lbfgs(memory: int = 10) -> evolve.Gradient:
+    """Limited-memory quasi-Newton steps with a line search (Liu and Nocedal 1989)."""
+    return evolve.Gradient(optax.lbfgs(memory_size=memory))
+
+
+def _analytic(name: str) -> Entry:
+    formula = FUNCTIONS[name]
+
+    def factory(
+        dimension: int = 10, shift: int | None = None, rotation: int | None = None, start: float | None = None
+    ) -> Problem:
+        return Function(name, dimension, shift, rotation, start)
+
+    factory.__doc__ = f"""{formula.value.__doc__}
+
+    f(z) = {formula.equation} in [{formula.domain[0]:g}, {formula.domain[1]:g}]^dimension.
+
+    Parameters
+    ----------
+    dimension
+        The number of coordinates, at least {formula.least}.
+    shift, rotation
+        Seeds of a shift of the minimum and of a rotation about it; none: as it stands.
+    start
+        One number for all coordinates; none: drawn from the domain.
+    """
+    return Entry(factory, _first_line(formula.value).rstrip("."), formula.source)
+
+
+def _first_line(thing: Any) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+OPTIMIZERS: dict[str, Entry] = {
+    name: Entry.of(factory)
+    for name, factory in {
+        "openes": evolve.OpenES,
+        "cmaes": evolve.CMAES,
+        "sepcmaes": evolve.SepCMAES,
+        "genetic": evolve.GeneticAlgorithm,
+        "annealing": evolve.SimulatedAnnealing,
+        "random": evolve.RandomSearch,
+        "spsa": zeroth.SPSA,
+        "mezo": zeroth.MeZO,
+        "sgd": sgd,
+        "adam": adam,
+        "lbfgs": lbfgs,
+    }.items()
+}
+
+PROBLEMS: dict[str, Entry] = {
+    "digits": Entry.of(Digits),
+    **{name: _analytic(name) for name in FUNCTIONS},
+    "csv": Entry.of(own.csv),
+    "npz": Entry.of(own.npz),
+    "idx": Entry.of(own.idx),
+    "python": Entry.of(own.python),
+}
+
+
+def find(table: dict[str, Entry], what: str, name: str) -> Entry:
+    """The entry of a name.
+
+    Raises
+    ------
+    UsageError
+        There is none; says the nearest.
+    """
+    if name not in table:
+        raise unknown(f"there is no {what}", name, table)
+    return table[name]

@@ -1,0 +1,116 @@
+"""Curves: the answer, measured at evaluations that are evenly spaced on a logarithmic axis.
+
+The losses that an optimizer sees are no curve to compare by: each is of another minibatch, and the best of a
+population is biased by its size. So every method's answer is measured alike, by the problem's own report, and
+the time it takes is not counted.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from evolve.compare.entry import LOSS
+from evolve.core.problem import Problem
+from evolve.core.trees import Params, take
+from evolve.run.budget import Budget
+from evolve.run.compiled import compiled
+from evolve.run.progress import Progress
+from evolve.run.result import Result
+
+POINTS = 36  # at most, where the budget says how far the axis goes
+_RATIO = 1.25  # between two points, where it does not
+_KEYS = 8  # over which a noisy loss is averaged, where the report has no training loss
+
+
+class Probe:
+    """A watcher that measures all seeds' answers; pass `next` to `run` as `watch_every`."""
+
+    def __init__(self, problem: Problem, budget: Budget) -> None:
+        self.problem, self.budget = problem, budget
+        self.due = self.generation = self.evaluations = 0
+        self.points: list[dict[str, np.ndarray]] = []
+        self.stopped = False
+
+    def next(self, generation: int) -> int:
+        """The generation at which the next point falls."""
+        each = max(1.0, self.evaluations / max(1, self.generation))
+        return generation + max(1, math.ceil((self.due - self.evaluations) / each))
+
+    def __call__(self, progress: Progress) -> None:
+        """Measure, if a point is due."""
+        self.generation, self.evaluations = progress.generation, progress.evaluations
+        if self.evaluations < self.due:
+            return
+        self.due = math.ceil(self.evaluations * self._ratio())
+        now = progress.row | {"seconds": progress.seconds}
+        seen = np.asarray(now["mean" if self.problem.noisy else "best"])
+        try:
+            metrics = measure(self.problem, progress.answer(), seen)
+        except KeyboardInterrupt:
+            # The run may have spent its budget, and would then not say that it was interrupted.
+            self.stopped = True
+            raise
+        self.points.append(metrics | {name: np.asarray(now[name]) for name in ("evaluations", "seconds")})
+
+    def finish(self, results: list[Result]) -> dict[str, np.ndarray]:
+        """The curves, ending with the results' answers."""
+        answers = jax.tree.map(lambda *leaves: np.stack(leaves), *[result.answer for result in results])
+        metrics = measure(self.problem, answers, np.asarray([result.loss for result in results]))
+        spent = np.asarray([result.forwards for result in results])
+        if self.points and np.array_equal(self.points[-1]["evaluations"], spent):
+            self.points.pop()
+        self.points.append(metrics | {"evaluations": spent, "seconds": np.asarray(results[0].seconds)})
+        return {name: np.stack([np.asarray(point[name], np.float64) for point in self.points]) for name in metrics} | {
+            name: np.stack([point[name] for point in self.points]).astype(np.float64)
+            for name in ("evaluations", "seconds")
+        }
+
+    @property
+    def loss(self) -> float | None:
+        """The newest, median over seeds."""
+        return float(np.median(self.points[-1][LOSS])) if self.points else None
+
+    def _ratio(self) -> float:
+        first = max(1.0, self.evaluations / max(1, self.generation))
+        limits = [self.budget.evaluations, self.budget.generations and self.budget.generations * first]
+        known = [limit for limit in limits if limit is not None]
+        return max(1.01, (min(known) / first) ** (1 / (POINTS - 1))) if known else _RATIO
+
+
+def measure(problem: Problem, answers: Params, seen: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics of answers with a leading axis of seeds, each of shape (seeds,).
+
+    `loss` is the report's `train_loss` or, where it has none, the problem's loss: averaged over eight fixed keys if
+    it is noisy. The report's own `loss` is `held_out_loss` here. A host fitness is too dear to be called
+    again: its loss is the one `seen` by the optimizer. Metrics that are no scalars are left out.
+    """
+    if problem.host:
+        host = jax.tree.map(np.asarray, answers)
+        reports = [problem.report(take(host, i)) for i in range(len(seen))]
+        found = {name: np.asarray([np.asarray(report[name]) for report in reports]) for name in reports[0]}
+    else:
+        program = compiled(_reports, problem, answers)
+        found = {name: np.asarray(values) for name, values in program.call(problem, answers).items()}
+    metrics = {LOSS: np.asarray(seen)} | {_renamed(name): values for name, values in found.items()}
+    return {name: values for name, values in metrics.items() if values.ndim == 1}
+
+
+def _reports(problem: Problem, answers: Params) -> dict[str, Any]:
+    def one(params: Params) -> dict[str, Any]:
+        report = problem.report(params)
+        return report if "train_loss" in report else report | {"train_loss": _loss(problem, params)}
+
+    return jax.vmap(one)(answers)
+
+
+def _loss(problem: Problem, params: Params) -> Float[Array, ""]:
+    keys = jax.random.split(jax.random.key(0), _KEYS if problem.noisy else 1)
+    return jnp.mean(jax.lax.map(lambda key: problem.loss(params, key), keys))
+
+
+def _renamed(name: str) -> str:
+    return {"train_loss": LOSS, LOSS: "held_out_loss"}.get(name, name)

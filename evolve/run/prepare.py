@@ -1,0 +1,119 @@
+"""Before the first generation: everything that can be refused is refused here, before any work is done."""
+
+import hashlib
+import operator
+import re
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from evolve.backend import Backend, Device, Workers
+from evolve.core.evaluation import checked
+from evolve.core.optimizer import Optimizer
+from evolve.core.problem import Problem
+from evolve.core.trees import Params, as_arrays, check_params
+from evolve.run.budget import FAR, Budget, forwards
+from evolve.run.compiled import numeric
+from evolve.run.describe import describe
+from evolve.run.loop import Carry, Task
+
+
+def prepare(
+    problem: Problem,
+    optimizer: Optimizer,
+    seed: int,
+    seeds: int | None,
+    budget: Budget,
+    backend: Backend | Workers | None,
+) -> tuple[Task, Carry, Workers | None]:
+    """What to run, where it starts, and who evaluates it on the host, if anyone does.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Anything that cannot be run: the message names the value and the cure.
+    """
+    _check_kinds(problem, optimizer)
+    workers, device = _backends(problem, optimizer, backend)
+    keys = jnp.stack([jax.random.key(one) for one in _seeds(seed, seeds)])
+    run_key = keys[0] if seeds is None else keys
+    goal = jnp.asarray(-jnp.inf if budget.target is None else budget.target, float)
+    graded = optimizer.oracle == "gradient" and budget.evaluations is not None
+    rounds = min(FAR, (budget.evaluations or FAR) // forwards(optimizer)) if graded else FAR
+    starts = [_start(problem, key) for key in keys]
+    task = Task(problem, optimizer, run_key, goal, jnp.int32(rounds), device, seeds, _traced(problem, starts[0][0]))
+    carries = [Carry.start(optimizer, params, key) for params, key in starts]
+    # Starts may be drawn by code that vmap cannot trace; they are few, so a loop draws them.
+    carry = carries[0] if seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)
+    return task, carry, workers
+
+
+def _check_kinds(problem: Any, optimizer: Any) -> None:
+    for name, thing, kind in (("problem", problem, Problem), ("optimizer", optimizer, Optimizer)):
+        if isinstance(thing, type):
+            raise TypeError(f"run: {name} is the class {thing.__name__}; make one: {thing.__name__}(...).")
+        if not isinstance(thing, kind):
+            cure = "wrap a function with problems.wrap, or call minimize" if kind is Problem else "give CMAES(), say"
+            raise TypeError(f"run: {name} is {thing!r}, which is no {kind.__name__}; {cure}.")
+
+
+def _seeds(seed: Any, seeds: Any) -> range:
+    """The seeds to run."""
+    try:
+        first, count = operator.index(seed), operator.index(1 if seeds is None else seeds)
+    except TypeError as error:
+        raise TypeError(f"run: seed is {seed!r} and seeds is {seeds!r}; they must be integers.") from error
+    if count < 1:
+        raise ValueError(f"run: seeds is {seeds}; it must be at least 1.")
+    if not 0 <= first <= 2**32 - count:
+        raise ValueError(f"run: seed is {seed}; it must lie in [0, 2^32), and so must the last of several.")
+    return range(first, first + count)
+
+
+def _backends(problem: Problem, optimizer: Optimizer, backend: Any) -> tuple[Workers | None, Backend]:
+    name = type(optimizer).__name__
+    if backend is not None and not isinstance(backend, (Backend, Workers)):
+        raise TypeError(f"run: backend is {backend!r}; give Device(), Mesh() or Workers().")
+    if problem.host and isinstance(backend, Backend):
+        raise ValueError(
+            f"run: backend is {backend!r}, but the fitness is plain Python; leave it out or give Workers()."
+        )
+    workers = backend if isinstance(backend, Workers) else Workers() if problem.host else None
+    if workers is not None and optimizer.oracle == "gradient":
+        why = (
+            "which a host fitness cannot give" if problem.host else "which Workers() cannot give; leave the backend out"
+        )
+        raise ValueError(f"run: {name} needs gradients, {why}, or take a method that needs losses only, such as CMAES.")
+    return workers, backend if isinstance(backend, Backend) else Device()
+
+
+def _start(problem: Problem, run_key: Any) -> tuple[Params, Any]:
+    """A checked start, and the key for the optimizer's."""
+    begin, own = jax.random.split(jax.random.fold_in(run_key, 0))
+    params = as_arrays(problem.init(begin))
+    check_params(params, "init")
+    return params, own
+
+
+def _traced(problem: Problem, params: Params) -> str:
+    """A digest of what the loss computes; naming a vector or a wrong dtype before anything is compiled.
+
+    Compiled programs are remembered for their function. One that reads a global or its own object's fields may
+    compute something else the next time: its trace then differs, and it is compiled anew.
+    """
+    if problem.host:
+        return ""
+    # The problem's own arrays are arguments, so only closed-over ones are constants of the trace.
+    dynamic, static = eqx.partition(numeric(problem), eqx.is_array)
+
+    def loss(dynamic: Any, params: Params) -> Any:
+        return eqx.combine(dynamic, static).loss(params, jax.random.key(0))
+
+    closed, shape = jax.make_jaxpr(loss, return_shape=True)(dynamic, params)
+    if not isinstance(shape, jax.ShapeDtypeStruct):
+        raise TypeError(f"the loss is a {type(shape).__name__}; return a floating-point scalar.")
+    jax.eval_shape(checked, shape)
+    text = re.sub("0x[0-9a-f]+", "", str(closed)) + describe(closed.consts)  # addresses in memory say nothing
+    return hashlib.sha256(text.encode()).hexdigest()

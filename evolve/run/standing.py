@@ -1,0 +1,101 @@
+"""Where a run stands at a watch point: the carry, and what the host accounts beside it."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from evolve.core.trees import take
+from evolve.run.budget import forwards
+from evolve.run.history import History, Row, exact
+from evolve.run.loop import Carry, Task, look
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Replaced as a whole after a block of generations, so that an interrupt finds either the old or the new one.
+
+    row
+        The history row of each seed's last generation, columns of shape (seeds,).
+    reached
+        Whether each seed's target is reached.
+    ends
+        Seconds into the run at which each seed was last advanced.
+    """
+
+    task: Task
+    size: int  # of a population
+    carry: Carry
+    row: Row
+    reached: np.ndarray
+    history: History
+    seconds: float
+    ends: np.ndarray
+
+    @classmethod
+    def start(cls, task: Task, carry: Carry) -> "Standing":
+        """Before the first generation."""
+        one = carry.state if task.seeds is None else take(carry.state, 0)
+        size = jax.eval_shape(task.optimizer.ask, one, jax.random.key(0)).size
+        blank = cls(task, size, carry, {}, np.zeros(0), History(task.seeds is None), 0.0, np.zeros(task.seeds or 1))
+        return blank._at(carry, look(task, carry))
+
+    @property
+    def cost(self) -> int:
+        """Forward passes of one generation, line searches apart."""
+        return self.size * forwards(self.task.optimizer)
+
+    @property
+    def generations(self) -> np.ndarray:
+        """Completed, shape (seeds,)."""
+        return self.row["generation"]
+
+    @property
+    def spent(self) -> np.ndarray:
+        """Forward passes, line searches included, shape (seeds,)."""
+        return self.row["evaluations"]
+
+    @property
+    def newest(self) -> Row:
+        """A whole history row: as the history would hold it, were the last generation on its grid."""
+        return {**self.row, "seconds": self.ends}
+
+    def after(self, carry: Carry, rows: Row, seen: Any, elapsed: float) -> "Standing":
+        """After a block of generations that took `elapsed` seconds, spread evenly over them."""
+        moved = np.atleast_1d(np.asarray(carry.generation)) - self.generations
+        each = elapsed / max(1, np.max(moved))
+        columns = self._counted({name: values.reshape(-1, len(self.ends)) for name, values in rows.items()})
+        since = np.max((columns["generation"] - self.generations) * (moved > 0), axis=1, keepdims=True)
+        columns["seconds"] = np.broadcast_to(self.seconds + each * since, columns["generation"].shape)
+        return dataclasses.replace(
+            self._at(carry, seen),
+            history=self.history.joined(columns),
+            seconds=self.seconds + elapsed,
+            ends=np.where(moved > 0, self.seconds + each * moved, self.ends),
+        )
+
+    def resumed(self, carry: Carry, history: History, facts: Mapping[str, Any]) -> "Standing":
+        """From a checkpoint."""
+        now = self._at(carry, look(self.task, carry))
+        return dataclasses.replace(
+            now, history=history, seconds=facts["seconds"], ends=np.asarray(facts["ends"], float)
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the carry."""
+        return {"seconds": self.seconds, "ends": self.ends.tolist()}
+
+    def _at(self, carry: Carry, seen: Any) -> "Standing":
+        row, reached = jax.device_get(seen)
+        columns = self._counted({name: np.reshape(value, -1) for name, value in row.items()})
+        return dataclasses.replace(self, carry=carry, row=columns, reached=np.reshape(reached, -1))
+
+    def _counted(self, columns: Row) -> dict[str, np.ndarray]:
+        """Forward passes in place of what line searches evaluated."""
+        columns = {name: exact(values) for name, values in columns.items()}
+        evaluated = columns["generation"] * self.size + columns.pop("extra")
+        return {**columns, "evaluations": evaluated * forwards(self.task.optimizer)}

@@ -1,0 +1,52 @@
+"""What every test shares: annotations are executed, the platform is the CPU, and precision is a fixture."""
+
+import contextlib
+import os
+
+# Before JAX is imported, here and in every subprocess of a test.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+
+# Before the packages are imported: every annotation of theirs is checked on every call from here on.
+_CHECKED = ["evolve.core", "evolve.backend", "evolve.methods", "zeroth", "problems"]
+jaxtyping.install_import_hook(_CHECKED, "typechecker.check")
+
+# derandomize: a failure on one machine is a failure on all; deadlines measure the compiler, not the property.
+hypothesis.settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test."""
+    with _set("jax_enable_x64"):
+        yield
+
+
+@pytest.fixture
+def unoptimized():
+    """XLA compiles quickly instead of well: for tests of many small programs, each of which runs once or twice."""
+    with _set("jax_disable_most_optimizations"):
+        yield
+
+
+@pytest.fixture
+def unchecked():
+    """Annotations are not executed in one test: what a user meets who passes a wrong shape."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@contextlib.contextmanager
+def _set(option):
+    before = jax.config.read(option)
+    jax.config.update(option, True)
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)

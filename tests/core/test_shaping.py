@@ -1,0 +1,141 @@
+"""Losses to weights, against average ranks by NumPy and SciPy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import rankdata
+
+from evolve.core import Elite, by_rank, centered_ranks, difference, z_score
+
+# Few sizes: every one compiles anew. Subnormal numbers are zero to XLA.
+SIZES = st.sampled_from([2, 5, 8])
+NUMBERS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+FAILED = st.sampled_from([np.nan, np.inf, -np.inf])
+
+
+def vectors(numbers):
+    """Losses of one of the sizes, often with ties."""
+    return SIZES.flatmap(lambda n: st.lists(numbers | st.sampled_from([0.0, 1.0]), min_size=n, max_size=n))
+
+
+def average_table(losses, table):
+    """The oracle: sort, and let each group of equals share the mean of its places."""
+    losses = np.where(np.isfinite(losses), losses, np.inf)
+    order = np.argsort(losses, kind="stable")
+    weights = np.empty(len(losses))
+    for value in np.unique(losses):
+        places = np.flatnonzero(losses[order] == value)
+        weights[order[places]] = np.mean(table[places])
+    return weights
+
+
+@given(vectors(NUMBERS | FAILED), st.integers(0, 2**31))
+def test_by_rank_is_the_mean_of_the_tied_places(losses, seed):
+    losses = np.array(losses, np.float32)
+    table = np.random.default_rng(seed).normal(size=len(losses)).astype(np.float32)
+    weights = by_rank(jnp.asarray(losses), jnp.asarray(table))
+    np.testing.assert_allclose(weights, average_table(losses, table), atol=1e-6)
+    np.testing.assert_allclose(np.asarray(weights, np.float64).sum(), table.astype(np.float64).sum(), atol=1e-5)
+
+
+@given(vectors(NUMBERS))
+def test_centered_ranks_are_scipys(losses):
+    losses = np.array(losses, np.float32)
+    n = len(losses)
+    expected = ((rankdata(losses) - 1) / (n - 1) - 0.5) / n
+    weights = centered_ranks(jnp.asarray(losses))
+    np.testing.assert_allclose(weights, expected, atol=1e-7)
+    np.testing.assert_allclose(np.sum(weights), 0.0, atol=1e-6)
+
+
+@given(st.lists(st.integers(0, 7), min_size=8, max_size=8), st.data())
+def test_rank_shapings_are_invariant_bit_for_bit(places, data):
+    """Any two increasing tables of values give the very same weights."""
+    tables = st.lists(NUMBERS, min_size=8, max_size=8, unique=True).map(sorted)
+    one, other = (np.array(data.draw(tables), np.float32)[places] for _ in range(2))
+    for shaping in (centered_ranks, Elite(), Elite(0.25)):
+        np.testing.assert_array_equal(shaping(jnp.asarray(one)), shaping(jnp.asarray(other)))
+
+
+@given(st.permutations(range(8)))
+def test_permuting_members_permutes_weights(order):
+    """Ties included: members 1 and 2, and the failed ones, are equal."""
+    losses = np.array([3.0, 1.0, 1.0, -2.0, np.nan, np.inf, 7.0, 0.5], np.float32)
+    for shaping in (centered_ranks, Elite(), z_score, difference):
+        weights = np.asarray(shaping(jnp.asarray(losses)))
+        moved = np.asarray(shaping(jnp.asarray(losses[list(order)])))
+        np.testing.assert_allclose(moved, weights[list(order)], atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_failed_member_ranks_worst(bad):
+    losses = jnp.asarray([bad, 1e30, -1e30, 0.0], jnp.float32)
+    table = jnp.asarray([0.0, 1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(by_rank(losses, table), [3.0, 2.0, 0.0, 1.0])
+    assert int(jnp.argmax(centered_ranks(losses))) == 0
+    assert float(Elite(0.5)(losses)[0]) == 0.0
+
+
+@given(vectors(NUMBERS | FAILED))
+def test_z_score_is_numpys_over_those_that_succeeded(losses):
+    losses = np.array(losses, np.float32)
+    ok = np.isfinite(losses)
+    expected = np.zeros(len(losses))
+    if ok.any():
+        kept = losses[ok].astype(np.float64)
+        deviation = kept.std()
+        expected[ok] = (kept - kept.mean()) / deviation / ok.sum() if len(set(kept)) > 1 else 0.0
+    # Differences of nearly equal losses carry the rounding of float32 subtraction, which is exact, and no more.
+    np.testing.assert_allclose(z_score(jnp.asarray(losses)), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("scale", [2.0**-60, 1.0, 2.0**60, 2.0**120])
+def test_z_score_does_not_depend_on_the_unit(scale):
+    losses = jnp.asarray([1.0, 5.0, 2.0, -3.0, jnp.nan])
+    np.testing.assert_array_equal(z_score(losses * scale), z_score(losses))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e-3, 1e30, np.nan])
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_a_flat_generation_has_no_direction(value, size):
+    """Equal losses weigh exactly nothing: no rounding of their mean is magnified into a step."""
+    losses = jnp.full(size, value, jnp.float32)
+    np.testing.assert_array_equal(z_score(losses), np.zeros(size))
+    np.testing.assert_allclose(centered_ranks(losses), np.zeros(size), atol=1e-8)
+
+
+@given(vectors(NUMBERS | FAILED))
+def test_difference_is_the_loss_over_the_number_that_succeeded(losses):
+    losses = np.array(losses, np.float32)
+    ok = np.isfinite(losses)
+    expected = np.where(ok, losses, 0.0) / max(1, ok.sum())
+    np.testing.assert_allclose(difference(jnp.asarray(losses)), expected, rtol=1e-6)
+
+
+@given(vectors(NUMBERS | FAILED), st.sampled_from([1e-9, 0.25, 0.5, 1.0]))
+def test_elite_weights_sum_to_minus_one(losses, fraction):
+    losses = np.array(losses, np.float32)
+    weights = np.asarray(Elite(fraction)(jnp.asarray(losses)))
+    assert (weights <= 0).all()
+    np.testing.assert_allclose(weights.sum(), -1.0, rtol=1e-6)
+
+
+def test_elite_weights_are_hansens():
+    """Hansen 2016, eq. 49 with mu of lambda = 3 of 6: ln(mu + 1/2) - ln(i), normalized."""
+    raw = np.log(3.5) - np.log([1, 2, 3])
+    weights = Elite(0.5)(jnp.asarray([5.0, 0.0, 4.0, 1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(weights, -np.array([0, raw[0], 0, raw[1], raw[2], 0]) / raw.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.1, float("nan")])
+def test_elite_refuses_a_fraction_outside_its_range(fraction):
+    with pytest.raises(ValueError, match=rf"Elite: fraction is {fraction}; it must lie in \(0, 1\]"):
+        Elite(fraction)
+
+
+@pytest.mark.parametrize("shaping", [centered_ranks, z_score, difference, Elite()])
+def test_weights_keep_the_precision_of_the_losses(shaping, x64):
+    for dtype in (jnp.float32, jnp.float64):
+        assert shaping(jnp.asarray([3.0, 1.0, 2.0], dtype)).dtype == dtype

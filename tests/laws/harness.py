@@ -1,0 +1,140 @@
+"""What the laws are tried on: a landscape that compiles once for every shape it takes, and a bare loop."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from evolve.backend import Device
+from evolve.backend.device import ask_oracle
+from evolve.core import Geometry, Graded, Problem
+from problems.formulas import ellipsoid, rosenbrock, sphere
+
+SHAPE = (2, 3)  # the smallest matrix that a rank-one direction makes smaller
+N = 6
+KINDS = ("sphere", "ellipsoid", "rosenbrock")
+BENDS = (lambda v: v, lambda v: 0.3 * v - 7.0, lambda v: v**3, jnp.log, lambda v: -1.0 / (1.0 + v))
+
+
+class Landscape(Problem):
+    """A function at `rotation @ (params - shift)`, its values bent by an increasing function.
+
+    Everything is a leaf: one compiled program serves every kind, shift, rotation and bend.
+    """
+
+    kind: Any
+    start: Any
+    shift: Any
+    rotation: Any
+    bend: Any
+
+    @property
+    def noisy(self):
+        return False
+
+    def init(self, key):
+        del key
+        return jnp.asarray(self.start, float).reshape(SHAPE)
+
+    def loss(self, params, key):
+        del key
+        z = self.rotation.astype(params.dtype) @ (params.reshape(-1) - self.shift.astype(params.dtype))
+        value = jax.lax.switch(self.kind, [sphere, ellipsoid, rosenbrock], z)
+        return jax.lax.switch(self.bend, BENDS, value)
+
+
+class Squares(Problem):
+    """The sum of (x - 1/4)^2 over all leaves, from 1."""
+
+    like: Geometry
+
+    @property
+    def noisy(self):
+        return False
+
+    def init(self, key):
+        del key
+        return self.like.cast(jax.tree.map(lambda leaf: jnp.ones(leaf.shape), self.like.like))
+
+    def loss(self, params, key):
+        del key
+        return sum(jnp.sum((leaf.astype(jnp.float32) - 0.25) ** 2) for leaf in jax.tree.leaves(params))
+
+
+def landscape(kind="sphere", **changes) -> Landscape:
+    """The landscape of a kind, seen from a start of ordinary numbers; the ellipsoid is rotated."""
+    start = {"sphere": np.full(N, 1.0), "ellipsoid": np.linspace(0.5, 1.5, N), "rosenbrock": np.zeros(N)}[kind]
+    turned = rotation(1) if kind == "ellipsoid" else np.eye(N)
+    standard = {"start": start, "shift": np.zeros(N), "rotation": turned, "bend": 0}
+    return numeric(Landscape(KINDS.index(kind), **(standard | changes)))
+
+
+def numeric(tree):
+    """Plain numbers as arrays: programs are compiled for their shapes, not for their values."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)) if eqx.is_array_like(leaf) else leaf, tree
+    )
+
+
+def rotation(seed: int) -> np.ndarray:
+    """An orthogonal matrix of determinant one."""
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(N, N)))
+    q[0] *= np.sign(np.linalg.det(q))
+    return q
+
+
+def begin(optimizer, problem, seed=0):
+    """The state before the first generation, and the run's key."""
+    key = jax.random.key(seed)
+    return numeric(optimizer).init(problem.init(key), key), key
+
+
+def ask(optimizer, state, key, generation=1):
+    """The population of a generation, as `advance` asks for it."""
+    return _ask(numeric(optimizer), state, _keys(key, generation)[0])
+
+
+def tell(optimizer, state, population, losses):
+    """The state after a generation."""
+    return _tell(numeric(optimizer), state, population, losses)
+
+
+_ask = eqx.filter_jit(lambda optimizer, state, key: optimizer.ask(state, key))
+_tell = eqx.filter_jit(lambda optimizer, state, population, losses: optimizer.tell(state, population, losses))
+
+
+def _keys(key, generation):
+    return jax.random.split(jax.random.fold_in(key, generation))
+
+
+def advance(optimizer, problem, state, key, generations, first=1, fail=0.0):
+    """The state after some generations, and the losses of the last one.
+
+    `fail` is added to the losses, so that NaN and infinities mark members as failed.
+    """
+    fail = jnp.broadcast_to(jnp.asarray(fail, float), (size_of(optimizer, state),))
+    return _advance(numeric(optimizer), problem, state, key, jnp.int32(first), jnp.int32(generations), fail)
+
+
+def size_of(optimizer, state) -> int:
+    """How many members a generation has."""
+    return eqx.filter_eval_shape(numeric(optimizer).ask, state, jax.random.key(0)).size
+
+
+@eqx.filter_jit
+def _advance(optimizer, problem, state, key, first, generations, fail):
+    def body(t, carry):
+        state, _ = carry
+        own, evaluate = _keys(key, t)
+        population = optimizer.ask(state, own)
+        losses = ask_oracle(Device(), problem, optimizer, population, evaluate)
+        if isinstance(losses, Graded):
+            values = losses.losses + fail.astype(losses.losses.dtype)
+            return optimizer.tell(state, population, Graded(values, losses.gradient, losses.function)), values
+        values = losses + fail.astype(losses.dtype)
+        return optimizer.tell(state, population, values), values
+
+    dtype = jnp.promote_types(jax.tree.leaves(optimizer.answer(state))[0].dtype, jnp.float32)
+    return jax.lax.fori_loop(first, first + generations, body, (state, jnp.zeros(fail.shape, dtype)))

@@ -1,0 +1,80 @@
+"""The table of optimizers. Adding an optimizer costs one line here; every law of `test_laws.py` then holds it."""
+
+from typing import NamedTuple
+
+import optax
+
+from evolve import (
+    CMAES,
+    Antithetic,
+    GeneticAlgorithm,
+    Gradient,
+    LowRank,
+    OpenES,
+    Rademacher,
+    RandomSearch,
+    SepCMAES,
+    SimulatedAnnealing,
+    Sparse,
+)
+from evolve.core import Exponential, Optimizer
+from zeroth import SPSA, MeZO
+
+
+class Row(NamedTuple):
+    """An optimizer and what it claims.
+
+    Attributes
+    ----------
+    optimizer
+        With a population of 16, which eight devices divide into whole antithetic pairs.
+    sphere, ellipsoid, rosenbrock
+        Forward passes in which it reaches the target of `GOALS`, or the reason why it cannot within `PATIENCE`.
+    claims
+        "ranks": only the order of losses counts. "rotation": no axis is special. "places": of tied members one
+        is kept, so that ties are decided by place instead of being shared.
+    """
+
+    optimizer: Optimizer
+    sphere: int | str
+    ellipsoid: int | str
+    rosenbrock: int | str
+    claims: str = ""
+
+
+GOALS = {"sphere": 1e-3, "ellipsoid": 1e-3, "rosenbrock": 0.1}
+PATIENCE = 60_000  # forward passes after which "cannot" is believed
+
+STEEP = "its pace is set by the steepest axis; the flattest is a million times less steep"
+AXES = "it learns a scale for each coordinate, and the axes of the problem lie across all of them"
+BLIND = "isotropic steps must shrink until the narrowest axis lets one in a few succeed"
+CHANCE = "independent draws hit a ball of six dimensions too rarely"
+
+SHRINK = Exponential(0.3, 0.003, 400)
+COOL, CALM = Exponential(0.01, 1e-6, 1000), Exponential(0.1, 2e-3, 1000)
+SIGNS = Antithetic(Sparse(0.5, Rademacher()))
+
+ROWS: dict[str, Row] = {
+    "OpenES": Row(OpenES(16, 0.01, 0.01), 3500, STEEP, 12_000, "ranks"),
+    "OpenES low-rank": Row(OpenES(16, 0.01, 0.01, Antithetic(LowRank(1))), 3500, STEEP, 12_000, "ranks"),
+    "OpenES sparse": Row(OpenES(16, 0.01, 0.01, SIGNS), 3500, STEEP, 12_000, "ranks"),
+    "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation"),
+    "CMAES passive": Row(CMAES(0.5, 16, False), 800, 3500, 3500, "ranks rotation"),
+    "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks"),
+    "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
+    "Genetic tournament": Row(
+        GeneticAlgorithm(16, 8, 2, SHRINK, 0.5, "tournament"), 5000, BLIND, 25_000, "ranks places"
+    ),
+    "Annealing": Row(SimulatedAnnealing(CALM, COOL, 16), 8000, BLIND, 200_000, "rotation places"),
+    "Annealing exchange": Row(SimulatedAnnealing(CALM, COOL, 16, 1.3, True), 8000, BLIND, 200_000, "rotation places"),
+    "Annealing reevaluate": Row(
+        SimulatedAnnealing(CALM, COOL, 16, reevaluate=True), 16_000, BLIND, 400_000, "rotation places"
+    ),
+    "RandomSearch": Row(RandomSearch(16), CHANCE, CHANCE, CHANCE, "ranks rotation places"),
+    "RandomSearch local": Row(RandomSearch(16, SHRINK, True), 5000, BLIND, 20_000, "ranks rotation places"),
+    "SGD": Row(Gradient(optax.sgd(1e-3)), 8000, STEEP, 8000, "rotation"),
+    "Adam": Row(Gradient(optax.adam(0.03)), 300, 250_000, 400),
+    "L-BFGS": Row(Gradient(optax.lbfgs()), 30, 400, 300, "rotation"),
+    "SPSA": Row(SPSA(16, 1e-3, 5e-3), 50_000, STEEP, 50_000),
+    "MeZO": Row(MeZO(16, 1e-3, 1e-3), 50_000, STEEP, 50_000, "rotation"),
+}

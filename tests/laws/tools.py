@@ -1,0 +1,74 @@
+"""How the laws compare, cut, turn and count."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from laws.harness import N, numeric
+
+from evolve.backend import Device
+from evolve.core import Population, Stored
+from evolve.core.lowrank import form
+
+
+def same_bits(one, other) -> None:
+    """Two trees hold the very same numbers; NaN equals NaN."""
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(other), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.dtype == b.dtype, jax.tree_util.keystr(path)
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+def close(one, other, rtol) -> None:
+    """Two trees agree, relative to the largest number of each leaf."""
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(other), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        scale = np.max(np.abs(b), initial=0.0, where=np.isfinite(b))
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=jax.tree_util.keystr(path))
+
+
+def turned(population: Population, center, by: np.ndarray) -> Population:
+    """The population with every direction turned, around the center of the turned run."""
+
+    def turn(tree):
+        return jax.tree.map(lambda leaf: (leaf.reshape(-1, N) @ by.T).reshape(leaf.shape), tree)
+
+    directions = Stored(turn(form(population.directions.batch(0, population.size))))
+    geometry, key = population.geometry, population.key
+    return Population(center, population.scale, directions, key, geometry, population.size)
+
+
+@eqx.filter_jit
+def evaluate(problem, population, key, chunk):
+    """The losses, so many at once."""
+    return Device(chunk).evaluate(problem, population, key)
+
+
+@eqx.filter_jit
+def redrawn(directions, size, count):
+    """All directions drawn anew, so many at once; 0 for each alone."""
+    again = eqx.tree_at(lambda d: d.kept, directions, None, is_leaf=lambda x: x is None)
+    if count == 0:
+        return jax.lax.map(lambda i: form(again.one(i)), jnp.arange(size))
+    parts = jax.lax.map(lambda i: form(again.batch(i * count, count)), jnp.arange(size // count))
+    return jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), parts)
+
+
+def sweeps(optimizer):
+    """The optimizer twice, and for each of its numbers one in which it is a quarter larger.
+
+    `Gradient` has none: its numbers are inside the optax transformation, which is static.
+    """
+    leaves, structure = jax.tree.flatten(numeric(optimizer))
+    one = [[(x * 1.25).astype(x.dtype) if i == k else x for i, x in enumerate(leaves)] for k in range(len(leaves))]
+    return [structure.unflatten(changed) for changed in [leaves, leaves, *one]]
+
+
+compilations = []  # every program that XLA has compiled since
+
+
+@jax.monitoring.register_event_duration_secs_listener
+def _count(event, duration, **facts):
+    if event.endswith("backend_compile_duration"):
+        compilations.append(facts)

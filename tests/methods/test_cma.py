@@ -1,0 +1,236 @@
+"""CMA-ES against the tutorial in NumPy, pycma and cmaes: parameters, single updates and whole traces."""
+
+import math
+
+import cma
+import cmaes
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from evolve import CMAES, SepCMAES
+from evolve.core import Stored
+from evolve.methods.cma_parameters import default_population, parameters
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def ellipsoid(x):
+    """Condition 1e6; x has shape (members, n)."""
+    return np.sum(10.0 ** (6 * np.arange(x.shape[1]) / (x.shape[1] - 1)) * x**2, axis=1)
+
+
+class Tutorial:
+    """Hansen (2016), arXiv:1604.00772, table 1 and figure 6, written from the paper alone."""
+
+    def __init__(self, mean, sigma, size, active):
+        self.n, self.m, self.sigma, self.t = len(mean), np.array(mean), sigma, 0
+        self.C, self.p_sigma, self.p_c = np.eye(self.n), np.zeros(self.n), np.zeros(self.n)
+        n, mu = self.n, size // 2
+        raw = np.log((size + 1) / 2) - np.log(np.arange(1, size + 1))  # eq. 49
+        mu_eff = raw[:mu].sum() ** 2 / (raw[:mu] ** 2).sum()
+        mu_eff_minus = raw[mu:].sum() ** 2 / (raw[mu:] ** 2).sum()
+        self.c_c = (4 + mu_eff / n) / (n + 4 + 2 * mu_eff / n)  # eq. 56
+        self.c_1 = 2 / ((n + 1.3) ** 2 + mu_eff)  # eq. 57
+        self.c_mu = min(1 - self.c_1, 2 * (mu_eff - 2 + 1 / mu_eff + 1 / 4) / ((n + 2) ** 2 + mu_eff))  # eq. 58
+        # Eq. 55 has n + mu_eff + 5; all of pycma's versions since, and the library, have 3.
+        self.c_sigma = (mu_eff + 2) / (n + mu_eff + 3)
+        self.d_sigma = 1 + 2 * max(0, math.sqrt((mu_eff - 1) / (n + 1)) - 1) + self.c_sigma
+        minus = min(
+            1 + self.c_1 / self.c_mu,  # eq. 50
+            1 + 2 * mu_eff_minus / (mu_eff + 2),  # eq. 51
+            (1 - self.c_1 - self.c_mu) / (n * self.c_mu),  # eq. 52
+        )
+        scaled = np.where(raw >= 0, raw / raw[raw > 0].sum(), minus * raw / -raw[raw < 0].sum())  # eq. 53
+        self.w, self.mu, self.mu_eff = scaled if active else np.maximum(scaled, 0), mu, mu_eff
+
+    def tell(self, x, losses):
+        """One generation of members x, shape (size, n), none of them tied."""
+        n, self.t = self.n, self.t + 1
+        values, B = np.linalg.eigh(self.C)
+        root = B @ np.diag(values**-0.5) @ B.T
+        y = (x[np.argsort(losses)] - self.m) / self.sigma
+        y_w = self.w[: self.mu] @ y[: self.mu]  # eq. 41
+        self.m = self.m + self.sigma * y_w  # eq. 42
+        pull = math.sqrt(self.c_sigma * (2 - self.c_sigma) * self.mu_eff)
+        self.p_sigma = (1 - self.c_sigma) * self.p_sigma + pull * root @ y_w  # eq. 43
+        length, chi = np.linalg.norm(self.p_sigma), math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2))
+        self.sigma *= math.exp(self.c_sigma / self.d_sigma * (length / chi - 1))  # eq. 44
+        h = length / math.sqrt(1 - (1 - self.c_sigma) ** (2 * self.t)) < (1.4 + 2 / (n + 1)) * chi
+        self.p_c = (1 - self.c_c) * self.p_c + h * math.sqrt(self.c_c * (2 - self.c_c) * self.mu_eff) * y_w  # eq. 45
+        w = np.where(self.w >= 0, self.w, self.w * n / np.sum((y @ root) ** 2, axis=1))  # eq. 46
+        delta = (1 - h) * self.c_c * (2 - self.c_c)
+        self.C = (1 + self.c_1 * delta - self.c_1 - self.c_mu * self.w.sum()) * self.C  # eq. 47
+        self.C = self.C + self.c_1 * np.outer(self.p_c, self.p_c) + self.c_mu * (y.T * w) @ y
+
+
+def trace(optimizer, start, loss, generations, seed=0):
+    """Members, losses and the state after each generation."""
+    ask, tell = jax.jit(optimizer.ask), jax.jit(optimizer.tell)
+    state = optimizer.init(jnp.asarray(start), jax.random.key(seed))
+    for t in range(generations):
+        population = ask(state, jax.random.fold_in(jax.random.key(seed), t))
+        x = np.asarray(population.members())
+        losses = loss(x)
+        state = tell(state, population, jnp.asarray(losses))
+        yield x, losses, state
+
+
+@pytest.mark.parametrize("active", [True, False])
+@pytest.mark.parametrize(("n", "size"), [(2, 6), (5, 8), (6, 21)])
+def test_a_trace_is_the_tutorials(n, size, active):
+    start = np.linspace(1.0, 2.0, n)
+    oracle = Tutorial(start, 0.5, size, active)
+    for x, losses, state in trace(CMAES(0.5, size, active), start, ellipsoid, 60):
+        oracle.tell(x, losses)
+        np.testing.assert_allclose(state.mean, oracle.m, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(state.sigma, oracle.sigma, rtol=1e-9)
+        np.testing.assert_allclose(state.shape.covariance, oracle.C, rtol=1e-8, atol=1e-9 * np.max(oracle.C))
+        np.testing.assert_allclose(state.path_sigma, oracle.p_sigma, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(state.path_c, oracle.p_c, rtol=1e-8, atol=1e-9 * np.max(np.abs(oracle.p_c)) + 1e-300)
+        # What is drawn next is N(0, C): the factor's square is C.
+        factor = state.shape.color(jnp.eye(n))
+        np.testing.assert_allclose(factor.T @ factor, oracle.C, rtol=1e-8, atol=1e-9 * np.max(oracle.C))
+        np.testing.assert_allclose(state.shape.whiten(factor) @ state.shape.whiten(factor).T, np.eye(n), atol=1e-8)
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_trace_is_pycmas(active):
+    """pycma is told our members; at the default population all its constants agree with ours."""
+    n, size = 5, 8
+    start = np.linspace(1.0, 2.0, n)
+    peer = cma.CMAEvolutionStrategy(start, 0.5, {"popsize": size, "verbose": -9, "seed": 1, "CMA_active": active})
+    for x, losses, state in trace(CMAES(0.5, size, active), start, ellipsoid, 60):
+        peer.ask()
+        peer.tell(list(x), list(losses), check_points=False)
+        np.testing.assert_allclose(state.mean, peer.mean, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(state.sigma, peer.sigma, rtol=1e-8)
+        np.testing.assert_allclose(state.shape.covariance, peer.sm.C, rtol=1e-7, atol=1e-8 * np.max(peer.sm.C))
+
+
+@pytest.mark.parametrize("size", [None, 4, 6, 13, 200])
+@pytest.mark.parametrize("n", [2, 5, 40, 100])
+def test_parameters_are_pycmas(n, size):
+    """pycma 4.5 limits c_sigma to 1/2 and damps large populations otherwise; there we follow Hansen (2016)."""
+    size = size or default_population(n)
+    assert default_population(n) == cma.CMAEvolutionStrategy([0.0] * n, 1.0, {"verbose": -9}).popsize
+    for active in (True, False):
+        peer = cma.CMAEvolutionStrategy([0.0] * n, 1.0, {"popsize": size, "verbose": -9, "CMA_active": active})
+        ours, theirs = parameters(n, size, active), peer.sp
+        np.testing.assert_allclose(ours.weights, theirs.weights, atol=1e-14)
+        np.testing.assert_allclose(ours.mean_weights, np.maximum(theirs.weights, 0), atol=1e-14)
+        for one, other in ((ours.mu_eff, theirs.weights.mueff), (ours.c_1, theirs.c1), (ours.c_mu, theirs.cmu)):
+            np.testing.assert_allclose(one, other, rtol=1e-13)
+        np.testing.assert_allclose(ours.c_c, theirs.cc, rtol=1e-13)
+        if size <= default_population(n) and n >= 5:
+            np.testing.assert_allclose(ours.c_sigma, peer.adapt_sigma.cs, rtol=1e-13)
+        if size == default_population(n) and n >= 5:
+            np.testing.assert_allclose(ours.d_sigma, peer.adapt_sigma.damps, rtol=1e-13)
+        np.testing.assert_allclose(ours.chi, theirs.const.chiN if hasattr(theirs, "const") else peer.const.chiN)
+
+
+@pytest.mark.parametrize(("n", "size"), [(4, 8), (10, 10), (1000, 24), (2, 50)])
+def test_the_separable_variant_learns_n_plus_two_thirds_as_fast(n, size):
+    full, separable = parameters(n, size, True), parameters(n, size, True, separable=True)
+    faster = (n + 2) / 3
+    assert separable.c_1 == pytest.approx(min(1.0, full.c_1 * faster))
+    assert separable.c_mu == pytest.approx(min(1 - separable.c_1, full.c_mu * faster))
+    for name in ("mean_weights", "mu_eff", "c_sigma", "d_sigma", "c_c"):
+        np.testing.assert_array_equal(getattr(separable, name), getattr(full, name))
+
+
+def test_a_separable_trace_is_that_of_cmaes():
+    """The `cmaes` package's SepCMA is told our members; its damping, rates and stalling rule are the paper's."""
+    n, size = 6, 9
+    start = np.linspace(1.0, 2.0, n)
+    peer = cmaes.SepCMA(mean=start.copy(), sigma=0.5, population_size=size)
+    p = parameters(n, size, False, separable=True)
+    for name, ours in (("_c1", p.c_1), ("_cmu", p.c_mu), ("_cc", p.c_c), ("_d_sigma", p.d_sigma), ("_mu_eff", p.mu_eff)):
+        assert getattr(peer, name) == pytest.approx(ours), name
+    peer._c_sigma, peer._d_sigma = p.c_sigma, p.d_sigma
+    for x, losses, state in trace(SepCMAES(0.5, size, False), start, ellipsoid, 60):
+        peer.tell([(row, loss) for row, loss in zip(x, losses, strict=True)])
+        np.testing.assert_allclose(state.mean, peer._mean, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(state.sigma, peer._sigma, rtol=1e-8)
+        np.testing.assert_allclose(state.shape.scales**2, peer._C, rtol=1e-7)
+
+
+class Lazy(CMAES):
+    """Decomposes every third generation only, as large dimensions do."""
+
+    def _parameters(self, n):
+        return super()._parameters(n)._replace(gap=3)
+
+
+def test_lazy_decomposition_is_due_when_it_is_due():
+    for t, (_, _, state) in enumerate(trace(Lazy(0.5, 8), np.ones(4), ellipsoid, 9), start=1):
+        values = np.linalg.eigvalsh(state.shape.covariance)
+        decomposed = np.allclose(np.sort(np.square(state.shape.scales)), values, rtol=1e-10)
+        assert decomposed == (t % 3 == 0)
+
+
+def test_lazy_decomposition_under_vmap_is_a_loop():
+    """The members of the batch are one generation apart, so that in each generation one of three is due."""
+    optimizer, keys = Lazy(0.5, 8), jax.vmap(jax.random.key)(jnp.arange(3))
+
+    def begin(offset, key):
+        state = optimizer.init(jnp.ones(4), key)
+        return eqx.tree_at(lambda s: s.generation, state, offset)
+
+    def generation(state, key):
+        population = optimizer.ask(state, key)
+        scale = 10.0 ** (2 * jnp.arange(4))
+        return optimizer.tell(state, population, jnp.sum(scale * population.members() ** 2, axis=1))
+
+    offsets = jnp.arange(3, dtype=jnp.int32)
+    batch, loop = jax.vmap(begin)(offsets, keys), [begin(o, k) for o, k in zip(offsets, keys, strict=True)]
+    batched, single = jax.jit(jax.vmap(generation)), jax.jit(generation)
+    for t in range(7):
+        draws = jax.vmap(lambda key, t=t: jax.random.fold_in(key, t))(keys)
+        batch = batched(batch, draws)
+        loop = [single(state, key) for state, key in zip(loop, draws, strict=True)]
+    for k, state in enumerate(loop):
+        mine = jax.tree.map(lambda leaf, k=k: leaf[k], batch)
+        np.testing.assert_allclose(mine.mean, state.mean, rtol=1e-10)
+        np.testing.assert_allclose(mine.shape.covariance, state.shape.covariance, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(np.abs(mine.shape.basis), np.abs(state.shape.basis), atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [CMAES, SepCMAES])
+@pytest.mark.parametrize("factor", [2.0**-66, 2.0**66])  # about 1e-20 and 1e20, and exact
+def test_scaling_all_parameters_scales_the_run(kind, factor):
+    """No threshold is absolute: a power of two even leaves the very same digits."""
+    plain = trace(kind(0.5, 8), np.ones(4), ellipsoid, 200)
+    scaled = trace(kind(0.5 * factor, 8), factor * np.ones(4), lambda x: ellipsoid(x / factor), 200)
+    for (_, _, one), (_, _, other) in zip(plain, scaled, strict=True):
+        np.testing.assert_array_equal(other.mean, one.mean * factor)
+        np.testing.assert_array_equal(other.sigma, one.sigma * factor)
+        np.testing.assert_array_equal(other.shape.scales, one.shape.scales)
+
+
+def test_a_singular_covariance_stays_usable():
+    """Losses that only see one axis squeeze it without end; C must stay positive and the condition number finite."""
+    optimizer = CMAES(0.5, 8)
+    for _, _, state in trace(optimizer, np.ones(4), lambda x: np.abs(x[:, 0]), 1500):
+        pass
+    assert np.all(np.isfinite(state.mean))
+    assert np.all(np.asarray(state.shape.scales) > 0)
+    assert np.isfinite(optimizer.status(state)["condition"])
+    assert np.abs(state.mean[0]) < 1e-6
+
+
+def test_members_come_from_center_scale_and_stored_directions():
+    """y is kept from sampling, never recomputed as (x - m) / sigma."""
+    optimizer = CMAES(1e-12, 8)
+    state = optimizer.init(jnp.full(4, 1e6), jax.random.key(0))
+    population = optimizer.ask(state, jax.random.key(1))
+    assert isinstance(population.directions, Stored)
+    # At this radius every member rounds to the center; the directions do not.
+    np.testing.assert_array_equal(population.members(), np.full((8, 4), 1e6))
+    told = optimizer.tell(state, population, jnp.arange(8.0))
+    white = np.asarray(jax.random.normal(jax.random.key(1), (8, 4)))
+    expected = parameters(4, 8, True).mean_weights @ white
+    p = parameters(4, 8, True)
+    np.testing.assert_allclose(told.path_sigma, np.sqrt(p.c_sigma * (2 - p.c_sigma) * p.mu_eff) * expected, rtol=1e-12)

@@ -1,0 +1,282 @@
+"""The laws that every optimizer obeys, one test a law, over the table in `laws/table.py`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from laws.harness import BENDS, SHAPE, N, Squares, advance, ask, begin, landscape, numeric, rotation, tell
+from laws.table import GOALS, PATIENCE, ROWS
+from laws.tools import close, compilations, evaluate, redrawn, same_bits, sweeps, turned
+
+import evolve
+import zeroth
+from evolve.backend import Device
+from evolve.backend.device import ask_oracle
+from evolve.core import Drawn, Geometry, Optimizer, Stored
+from evolve.core.lowrank import form
+
+pytestmark = pytest.mark.filterwarnings("ignore:LowRank")  # a reshaped matrix is formed, which it says once
+FAILURES = (np.nan, np.inf, -np.inf)
+
+
+def each(claim=None):
+    """One test for each row, or for those that claim something; a row's tests share compiled programs."""
+    names = [name for name, row in ROWS.items() if claim is None or claim in row.claims.split()]
+    rows = [pytest.param(name, id=name, marks=pytest.mark.xdist_group(name)) for name in names]
+    return pytest.mark.parametrize("name", rows)
+
+
+def test_every_public_optimizer_stands_in_the_table():
+    names = [getattr(package, name) for package in (evolve, zeroth) for name in package.__all__]
+    public = {kind for kind in names if isinstance(kind, type) and issubclass(kind, Optimizer)}
+    assert public <= {type(row.optimizer) for row in ROWS.values()}
+
+
+@pytest.mark.parametrize("kind", GOALS)
+@each()
+def test_reaches_the_target_or_says_why_not(name, kind):
+    row = ROWS[name]
+    budget = getattr(row, kind)
+    allowed = PATIENCE if isinstance(budget, str) else budget
+    result = evolve.run(landscape(kind), numeric(row.optimizer), seed=1, evaluations=allowed, target=GOALS[kind])
+    assert (result.reason == "target") == isinstance(budget, int), f"{result.reason} at {result.loss}"
+    assert result.forwards <= allowed
+
+
+@pytest.mark.usefixtures("x64")
+@each()
+def test_shifting_problem_and_start_shifts_the_run(name):
+    optimizer, shift = ROWS[name].optimizer, np.linspace(-3.0, 5.0, N)
+    plain = landscape("rosenbrock")
+    moved = landscape("rosenbrock", shift=shift, start=plain.start + shift)
+    for generations in (1, 10):
+        each_one = [advance(optimizer, problem, *begin(optimizer, problem), generations) for problem in (plain, moved)]
+        states, losses = zip(*each_one, strict=True)
+        here, there = (optimizer.answer(state) for state in states)
+        close(losses[1], losses[0], 1e-8)
+        np.testing.assert_allclose(there - shift.reshape(SHAPE), here, atol=1e-8)
+        close(optimizer.status(states[1]), optimizer.status(states[0]), 1e-8)
+
+
+@pytest.mark.usefixtures("x64")
+@each("rotation")
+def test_rotating_problem_start_and_draws_rotates_the_run(name):
+    """The draws are isotropic, so the rotated draws are as good as any: given them, all that is learned rotates."""
+    optimizer, by = numeric(ROWS[name].optimizer), rotation(2)
+    plain = landscape("rosenbrock")
+    other = landscape("rosenbrock", start=by @ plain.start, rotation=by.T)
+
+    @jax.jit
+    def generation(state, twin, key):
+        population = optimizer.ask(state, key)
+        own = optimizer.ask(twin, key)
+        image = turned(population, own.center, by)
+        one, two = (
+            ask_oracle(Device(), problem, optimizer, drawn, key)
+            for problem, drawn in ((plain, population), (other, image))
+        )
+        return optimizer.tell(state, population, one), optimizer.tell(twin, image, two), population.scale, own.scale
+
+    state, twin = begin(optimizer, plain)[0], begin(optimizer, other)[0]
+    for t in range(12):
+        state, twin, *scales = generation(state, twin, jax.random.key(t))
+        np.testing.assert_allclose(*scales, rtol=1e-8)
+    here, there = (optimizer.answer(s).reshape(-1) for s in (state, twin))
+    assert np.linalg.norm(here - plain.start) > 1e-3
+    np.testing.assert_allclose(there, by @ here, rtol=0, atol=1e-8 * np.linalg.norm(here))
+    close(optimizer.status(twin), optimizer.status(state), 1e-7)
+
+
+@pytest.mark.usefixtures("x64")
+@each("ranks")
+def test_increasing_transformations_leave_the_run_bit_identical(name):
+    optimizer, seen = ROWS[name].optimizer, []
+    for bend in range(len(BENDS)):
+        problem = landscape("ellipsoid", bend=bend)
+        state, key = begin(optimizer, problem)
+        state, _ = advance(optimizer, problem, state, key, 8)
+        seen.append((optimizer.answer(state), optimizer.status(state), ask(optimizer, state, key).members()))
+    for other in seen[1:]:
+        same_bits(other, seen[0])
+
+
+@pytest.mark.usefixtures("x64")
+@each()
+def test_permuting_tied_members_changes_nothing_but_rounding(name):
+    """Methods that keep one of equals decide by place: of them the losses that they keep must not change."""
+    row, problem = ROWS[name], landscape()
+    state, key = begin(row.optimizer, problem)
+    state, _ = advance(row.optimizer, problem, state, key, 3)
+    population = ask(row.optimizer, state, key, 4)
+    if population.size == 1:
+        return
+    pairs = 2 * population.directions.group  # whole antithetic pairs change places: a pair fails together
+    losses = jnp.asarray(np.arange(population.size) // pairs, float)
+    order = np.arange(population.size).reshape(-1, pairs)[:, ::-1].reshape(-1)
+    after = []
+    for places in (np.arange(population.size), order):
+        tree = jax.tree.map(lambda leaf, places=places: leaf[places], form(population.directions.batch(0, len(places))))
+        members = eqx.tree_at(lambda p: p.directions, population, Stored(tree))
+        after.append(tell(row.optimizer, state, members, losses))
+    if "places" in row.claims:
+        after = [getattr(state, "losses", getattr(state, "best_loss", None)) for state in after]
+    close(after[1], after[0], 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@each()
+def test_a_failed_member_never_wins_and_never_enters_the_state(name):
+    optimizer, problem = ROWS[name].optimizer, landscape()
+    state, key = begin(optimizer, problem)
+    state, _ = advance(optimizer, problem, state, key, 2)
+    population = ask(optimizer, state, key, 3)
+    if population.size == 1:
+        return
+    last = np.arange(population.size) >= population.size - 2  # a whole pair
+    after = [advance(optimizer, problem, state, key, 1, 3, np.where(last, failure, 0.0))[0] for failure in FAILURES]
+    same_bits(after[1], after[0])
+    same_bits(after[2], after[0])
+    for leaf in jax.tree.leaves(after[0]):
+        assert not np.any(np.isnan(leaf) | np.isneginf(leaf))
+    answer = np.asarray(optimizer.answer(after[0]))
+    assert not np.any(np.all(answer == population.members()[-2:], axis=(1, 2)))
+    later = advance(optimizer, problem, after[0], key, 3, 4)[0]
+    assert np.all(np.isfinite(optimizer.answer(later)))
+
+
+@pytest.mark.usefixtures("x64")
+@each()
+def test_a_generation_in_which_all_fail_leaves_the_state_bit_identical(name):
+    optimizer, problem = ROWS[name].optimizer, landscape()
+    state, key = begin(optimizer, problem)
+    for done in (0, 2):
+        if done:
+            state, _ = advance(optimizer, problem, state, key, done)
+        for failure in FAILURES:
+            same_bits(advance(optimizer, problem, state, key, 1, done + 1, failure)[0], state)
+
+
+@each()
+def test_interrupted_and_resumed_anywhere_is_bit_identical(name, tmp_path):
+    optimizer, problem = numeric(ROWS[name].optimizer), landscape("rosenbrock")
+    whole = evolve.run(problem, optimizer, seed=3, generations=4)
+    for stop in (1, 2, 3):
+        folder = tmp_path / str(stop)
+        evolve.run(problem, optimizer, seed=3, generations=stop, directory=folder)
+        resumed = evolve.run(problem, optimizer, seed=3, generations=4, directory=folder, resume=True)
+        same_bits((resumed.state, resumed.answer, resumed.loss), (whole.state, whole.answer, whole.loss))
+        timeless = [{k: v for k, v in r.history.items() if k != "seconds"} for r in (resumed, whole)]
+        same_bits(*timeless)
+
+
+@pytest.mark.usefixtures("x64")
+@each()
+def test_chunks_change_neither_draws_nor_results(name):
+    optimizer, problem = ROWS[name].optimizer, landscape("ellipsoid")
+    state, key = begin(optimizer, problem)
+    population = ask(optimizer, state, key)
+    losses = [evaluate(problem, population, key, chunk) for chunk in (1, 6, population.size)]
+    close(losses[0], losses[2], 1e-12)
+    close(losses[1], losses[2], 1e-12)
+    if isinstance(population.directions, Drawn):
+        whole, *cut = (redrawn(population.directions, population.size, count) for count in (population.size, 2, 0))
+        for parts in cut:
+            same_bits(parts, whole)
+
+
+@pytest.mark.xdist_group("mesh")
+def test_device_count_changes_neither_draws_nor_results():
+    """One process with eight devices runs the whole table, once on one of them and once on all."""
+    tests = Path(__file__).parent
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    paths = {"PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    command = [sys.executable, "-W", "ignore", str(tests / "laws" / "mesh.py")]
+    done = subprocess.run(command, env=os.environ | flags | paths, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each()
+def test_no_two_leaves_members_or_generations_share_noise(name):
+    optimizer, start = ROWS[name].optimizer, {"a": jnp.zeros((8, 8)), "b": jnp.zeros((8, 8))}
+    state = numeric(optimizer).init(start, jax.random.key(0))
+    asked = [ask(optimizer, state, jax.random.key(0), t) for t in (1, 2, 3)]
+    group = asked[0].directions.group
+    trees = [population.members() for population in asked]
+    draws = np.concatenate([np.asarray(leaf)[::group].reshape(-1, 64) for tree in trees for leaf in tree.values()])
+    lengths = np.linalg.norm(draws, axis=1)
+    draws = draws[lengths > 0] / lengths[lengths > 0, None]  # elites and current states are where they were
+    cosines = np.abs(draws @ draws.T) - np.eye(len(draws))
+    assert np.max(cosines, initial=0.0) < 0.8
+
+
+@pytest.mark.usefixtures("x64")
+@each()
+def test_vmap_over_seeds_and_every_number_is_a_loop(name):
+    """Each member of the batch has a seed of its own, and from the third on a number of its own."""
+    sweep, problem = sweeps(ROWS[name].optimizer), landscape("rosenbrock")
+    keys = jax.vmap(jax.random.key)(jnp.arange(len(sweep)))
+
+    def whole(optimizer, key):
+        state, losses = advance(optimizer, problem, optimizer.init(problem.init(key), key), key, 6)
+        return optimizer.answer(state), optimizer.status(state), losses
+
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *sweep)
+    batched = eqx.filter_jit(eqx.filter_vmap(whole))(stacked, keys)
+    for k, (optimizer, key) in enumerate(zip(sweep, keys, strict=True)):
+        close(jax.tree.map(lambda x, k=k: x[k], batched), whole(optimizer, key), 1e-6)
+
+
+@each()
+def test_sweeping_a_number_never_recompiles(name):
+    first, *others = sweeps(ROWS[name].optimizer)
+    evolve.run(landscape(), first, generations=2)
+    before = len(compilations)
+    for seed, other in enumerate(others):
+        evolve.run(landscape(), other, generations=3, seed=seed)
+    assert len(compilations) == before
+
+
+TREES = {
+    "scalar": jnp.ones(()),
+    "nested": {
+        "half": (jnp.ones((2, 3), jnp.bfloat16), jnp.ones(4, jnp.float16)),
+        "empty": {},
+        "x": [None, jnp.ones(2)],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", TREES)
+@each()
+def test_parameters_may_be_any_tree_of_floats(name, kind):
+    optimizer, problem = ROWS[name].optimizer, Squares(Geometry.of(TREES[kind]))
+    state, key = begin(optimizer, problem)
+    start = problem.init(key)
+    answer = optimizer.answer(advance(optimizer, problem, state, key, 30)[0])
+    assert jax.tree.structure(answer) == jax.tree.structure(start)
+    assert Geometry.of(answer) == Geometry.of(start)
+    assert problem.loss(answer, key) < problem.loss(start, key)
+    # A generation of failures is not rounded away either.
+    same_bits(advance(optimizer, problem, state, key, 1, 1, np.nan)[0], state)
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "message"),
+    [
+        ({"w": jnp.ones(2), "k": jnp.ones(2, jnp.int32)}, TypeError, r"\['k'\] is int32"),
+        (jnp.ones(2, jnp.complex64), TypeError, "complex64"),
+        ({"empty": {}}, ValueError, "empty"),
+        (jnp.array([1.0, jnp.nan]), ValueError, "1 non-finite"),
+    ],
+    ids=["integer", "complex", "empty", "not finite"],
+)
+@each()
+def test_other_parameters_are_refused_by_name(name, start, error, message):
+    with pytest.raises(error, match=message):
+        evolve.minimize(lambda params: 0.0, start, ROWS[name].optimizer, generations=1)
