@@ -27,6 +27,7 @@ TIMES = ("seconds", "compile_seconds", "memory")
 
 def jobs() -> dict[str, Callable[[], tuple[Any, Any, int]]]:
     """By name: what makes a problem, an optimizer, and generations enough for a few seconds on one core."""
+    import jax
     import optax
 
     import evolve
@@ -36,6 +37,9 @@ def jobs() -> dict[str, Callable[[], tuple[Any, Any, int]]]:
     def rosenbrock() -> Any:
         return problems.Function("rosenbrock", 20, start=0.5)
 
+    def noisy() -> Any:
+        return problems.wrap(_noisy, lambda key: 0.1 * jax.random.normal(key, (20,)))
+
     def host() -> Any:
         return problems.wrap(_host_fitness, [0.5, -0.5, 1.0], host=True)
 
@@ -43,16 +47,23 @@ def jobs() -> dict[str, Callable[[], tuple[Any, Any, int]]]:
     return {
         "CMAES": lambda: (rosenbrock(), evolve.CMAES(), 30_000),
         "SepCMAES": lambda: (rosenbrock(), evolve.SepCMAES(), 80_000),
-        "OpenES": lambda: (digits(), evolve.OpenES(population=64), 120),
-        "GeneticAlgorithm": lambda: (digits(), evolve.GeneticAlgorithm(population=64, parents=16), 80),
+        "OpenES": lambda: (noisy(), evolve.OpenES(population=64), 20_000),
+        "GeneticAlgorithm": lambda: (noisy(), evolve.GeneticAlgorithm(population=64, parents=16), 20_000),
         "SimulatedAnnealing": lambda: (rosenbrock(), evolve.SimulatedAnnealing(chains=16, exchange=True), 80_000),
         "RandomSearch": lambda: (rosenbrock(), evolve.RandomSearch(), 60_000),
-        "SPSA": lambda: (digits(), zeroth.SPSA(), 4_000),
+        "SPSA": lambda: (noisy(), zeroth.SPSA(), 100_000),
         "MeZO": lambda: (digits(), zeroth.MeZO(population=4), 3_000),
         "Adam": lambda: (digits(), evolve.Gradient(optax.adam(1e-2)), 4_000),
         "L-BFGS": lambda: (rosenbrock(), evolve.Gradient(optax.lbfgs()), 40_000),
         "CMAES on the host": lambda: (host(), evolve.CMAES(), 700),
     }
+
+
+def _noisy(x: Any, key: Any) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    return jnp.sum((x - jax.random.normal(key, x.shape)) ** 2)
 
 
 def _host_fitness(x: Any) -> float:
@@ -70,12 +81,12 @@ def serve() -> None:
         order = json.loads(line)
         child = os.fork()
         if child == 0:
-            _child(known[order["name"]](), Path(order["folder"]), order["seconds"])
+            _child(known[order["name"]], order["share"], Path(order["folder"]))
         print(child, flush=True)
         print(os.waitpid(child, 0)[1], flush=True)
 
 
-def _child(job: tuple[Any, Any, int], folder: Path, save_seconds: float) -> None:
+def _child(make: Callable[[], tuple[Any, Any, int]], share: float, folder: Path) -> None:
     import jax
     import numpy as np
 
@@ -83,10 +94,10 @@ def _child(job: tuple[Any, Any, int], folder: Path, save_seconds: float) -> None
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have set it to be ignored
     try:
-        problem, optimizer, generations = job
+        problem, optimizer, generations = make()
         resume = (folder / "job.json").exists()
-        options: Any = {"directory": folder, "resume": resume, "save_seconds": save_seconds}
-        result = evolve.run(problem, optimizer, generations=generations, **options)
+        options: Any = {"directory": folder, "resume": resume, "save_seconds": 0.02}
+        result = evolve.run(problem, optimizer, generations=int(share * generations), **options)
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(result.answer)]
         np.savez(folder / "answer.npz", *leaves)
         os._exit(0)
@@ -98,9 +109,13 @@ def _child(job: tuple[Any, Any, int], folder: Path, save_seconds: float) -> None
 
 
 class Server:
-    """Runs attempts one after another; compiled programs are shared by all through a cache in `scratch`."""
+    """Runs attempts one after another; compiled programs are shared by all through a cache in `scratch`.
 
-    def __init__(self, scratch: Path) -> None:
+    `share` of a job's generations are run.
+    """
+
+    def __init__(self, scratch: Path, share: float = 1.0) -> None:
+        self.share = share
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(scratch / "programs"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -111,10 +126,10 @@ class Server:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env, cwd=ROOT, text=True)
 
-    def start(self, name: str, folder: Path, save_seconds: float = 0.02) -> int:
+    def start(self, name: str, folder: Path) -> int:
         """Begin or resume; the child's pid."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"name": name, "folder": str(folder), "seconds": save_seconds}) + "\n")
+        self.process.stdin.write(json.dumps({"name": name, "folder": str(folder), "share": self.share}) + "\n")
         self.process.stdin.flush()
         return int(self._line())
 

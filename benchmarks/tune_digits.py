@@ -25,8 +25,8 @@ from evolve.cli.presets import BATCH, BUILDERS, EVALUATIONS
 from problems import Classification, Dataset, Digits
 
 # A list is a choice; a pair is the range of a log-uniform draw. The batch, the budget, populations, schedules and
-# these ranges were set beforehand after some runs by hand, on validation splits too: about 30 of OpenAI-ES, 20 of SPSA, 15
-# of Adam, 8 of SGD, five or fewer of each other method. Only the search itself is the same for all.
+# these ranges were set beforehand after some runs by hand, on validation splits too: about 30 of OpenAI-ES, 20 of SPSA,
+# 15 of Adam, 8 of SGD, five or fewer of each other method. Only the search itself is the same for all.
 RANGES: dict[str, dict[str, Any]] = {
     "openes": {"population": [64, 128], "sigma": (0.03, 0.3), "learning_rate": (0.005, 0.05)},
     "sepcmaes": {"population": [64, 128], "sigma": (0.03, 0.3)},

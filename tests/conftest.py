@@ -6,10 +6,10 @@ import os
 # Before JAX is imported, here and in every subprocess of a test.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import hypothesis  # noqa: E402
-import jax  # noqa: E402
-import jaxtyping  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis
+import jax
+import jaxtyping
+import pytest
 
 # Before the packages are imported: every annotation of theirs is checked on every call from here on.
 _CHECKED = ["evolve.core", "evolve.backend", "evolve.methods", "zeroth", "problems"]

@@ -29,7 +29,7 @@ SCRIPTS = {
 # Job files: options that cut the budget, and what the loss must be below.
 JOBS = {
     "digits_openes": (["--evaluations", "30000"], 0.25),
-    "rastrigin_cmaes": (["--seeds", "1"], 1e-4),
+    "rastrigin": (["--seeds", "1"], 1e-4),
     "ellipsoid_sepcmaes": ([], 1e-8),
     "rosenbrock_annealing": ([], 0.1),
     "pid_own_fitness": ([], 0.05),

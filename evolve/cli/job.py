@@ -188,7 +188,7 @@ def parse_problem(text: str) -> Named:
     settings = pairs(parts.pop().split(","), name) if parts and "=" in parts[-1] else {}
     middle = ":".join(parts)
     if name not in PROBLEMS and middle and ("." in name or importlib.util.find_spec(name)):
-        found = {"module": name, "object": middle}
+        found = {"path": name, "object": middle}
         name = "python"
     elif name == "python" and len(parts) > 1:
         found = {"path": ":".join(parts[:-1]), "object": parts[-1]}
@@ -236,7 +236,9 @@ def _named(tables: dict[str, Any], table: str, path: Path) -> Named:
 def _absolute(problem: Named, folder: Path) -> dict[str, Any]:
     """Files are looked up beside the job file, or from the working directory, and stay found from elsewhere."""
     known = values.parameters(find(PROBLEMS, "problem", problem.name).factory)
-    files = [name for name in problem.settings if name in known and known[name].annotation in (Path, Path | None)]
+    files = [name for name in problem.settings if name in known and known[name].annotation is Path]
+    if problem.name == "python":  # a module's dotted name is no file
+        files = [name for name in files if str(problem.settings[name]).endswith(".py")]
     return problem.settings | {name: str((folder / problem.settings[name]).absolute()) for name in files}
 
 

@@ -82,9 +82,8 @@ def idx(
 
 
 def python(
+    path: Path,
     object: str,
-    path: Path | None = None,
-    module: str | None = None,
     dimension: int | None = None,
     start: float | None = None,
     maximize: bool = False,
@@ -94,10 +93,10 @@ def python(
 
     Parameters
     ----------
+    path
+        Its file, or the dotted name of a module that can be imported.
     object
-        What it is called in its file.
-    path, module
-        Its file, or the dotted name of an installed module.
+        What it is called there.
     dimension, start
         For a plain function of parameters, or of parameters and a key: how many numbers they are, and the one
         that each starts at. Without a dimension it is given a scalar.
@@ -106,11 +105,9 @@ def python(
     host
         The function is plain Python that JAX cannot trace.
     """
-    if (path is None) == (module is None):
-        raise ValueError("python needs either path=FILE.py or module=PACKAGE.MODULE.")
-    loaded = _load(path) if path is not None else _imported(str(module))
+    loaded = _load(path) if path.suffix == ".py" else _imported(str(path))
     if not hasattr(loaded, object):
-        raise unknown(f"{path or module} has no object", object, [n for n in vars(loaded) if not n.startswith("_")])
+        raise unknown(f"{path} has no object", object, [n for n in vars(loaded) if not n.startswith("_")])
     found = getattr(loaded, object)
     if start is None and dimension is None:
         return _made(found, object)

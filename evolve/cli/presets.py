@@ -72,7 +72,7 @@ TUNED: dict[str, dict[str, Any]] = {
     "mezo": {"population": 16, "sigma": 0.00047, "learning_rate": 0.053},
     "sgd": {"learning_rate": 0.92, "momentum": 0.0},
     "adam": {"learning_rate": 0.00015},
-    "lbfgs": {"memory": 10, "line_search": 20},
+    "lbfgs": {"memory": 10, "line_search": 40},
 }
 
 

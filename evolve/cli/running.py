@@ -95,8 +95,8 @@ def _search(problem: Problem, optimizer: Any, job: Job, folder: Path, command: R
 
 def _failure(error: Exception, job: Job, folder: Path) -> Exception:
     """What to raise: a sentence for what users can cause, the error itself for what only we can."""
-    settings = job.problem.settings
-    path = settings.get("path") or getattr(sys.modules.get(settings.get("module", "")), "__file__", None)
+    path = job.problem.settings.get("path", "")
+    path = getattr(sys.modules.get(path), "__file__", path)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     sentence = str(error).strip().partition("\n")[0].rstrip(".")
     if lines:

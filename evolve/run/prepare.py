@@ -77,15 +77,12 @@ def _backends(problem: Problem, optimizer: Optimizer, backend: Any) -> tuple[Wor
     if backend is not None and not isinstance(backend, (Backend, Workers)):
         raise TypeError(f"run: backend is {backend!r}; give Device(), Mesh() or Workers().")
     if problem.host and isinstance(backend, Backend):
-        raise ValueError(
-            f"run: backend is {backend!r}, but the fitness is plain Python; leave it out or give Workers()."
-        )
+        raise ValueError(f"run: backend is {backend!r}, but a host fitness needs Workers(); give that or none.")
     workers = backend if isinstance(backend, Workers) else Workers() if problem.host else None
     if workers is not None and optimizer.oracle == "gradient":
-        why = (
-            "which a host fitness cannot give" if problem.host else "which Workers() cannot give; leave the backend out"
-        )
-        raise ValueError(f"run: {name} needs gradients, {why}, or take a method that needs losses only, such as CMAES.")
+        owner, cure = ("a host fitness", "") if problem.host else ("Workers()", "leave the backend out, or ")
+        cure += "take a method that needs losses only, such as CMAES"
+        raise ValueError(f"run: {name} needs gradients, which {owner} cannot give; {cure}.")
     return workers, backend if isinstance(backend, Backend) else Device()
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -74,11 +75,11 @@ def test_schedules_end_with_the_budget(evaluations, method, option, last):
     optimizer = found.optimizers[method]
     first = TUNED[method][option]
     size = 2 * optimizer.chains if method == "annealing" else optimizer.population
-    schedule = getattr(optimizer, option)
-    end = last and first * TUNED[method]["shrink"]
-    np.testing.assert_allclose(schedule(np.float32(0)), first, rtol=1e-6)
-    np.testing.assert_allclose(schedule(np.float32(evaluations / size)), end, rtol=1e-5, atol=1e-9)
-    assert end < schedule(np.float32(evaluations / size / 2)) < first
+    generations = -(-evaluations // size)
+    start, halfway, end = (getattr(optimizer, option)(jnp.int32(t)) for t in (0, generations // 2, generations))
+    np.testing.assert_allclose(start, first, rtol=1e-6)
+    np.testing.assert_allclose(end, last and first * TUNED[method]["shrink"], rtol=1e-5, atol=1e-9)
+    assert end < halfway < start
 
 
 def test_nothing_is_tuned_for_other_problems():

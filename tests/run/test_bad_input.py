@@ -44,7 +44,7 @@ class TestSaidBeforeAnyWork:
 
     @pytest.mark.parametrize("empty", [{}, [], jnp.zeros(0), {"a": jnp.zeros((3, 0))}, None])
     def test_empty_parameters(self, empty):
-        with pytest.raises(ValueError, match="init: the parameters are empty .*; give at least one number to search"):
+        with pytest.raises(ValueError, match=r"init: the parameters are empty .*; give at least one number to search"):
             evolve.minimize(lambda p: 0.0, empty, SEARCH, generations=1)
 
     @pytest.mark.parametrize("start", [jnp.arange(3), {"n": np.array([True])}, jnp.ones(2, jnp.complex64)])
@@ -92,20 +92,18 @@ class TestSaidBeforeAnyWork:
         assert not (tmp_path / "run").exists()
 
     def test_gradient_of_a_host_fitness(self, tmp_path):
-        with pytest.raises(ValueError, match="Gradient needs gradients, which a host fitness cannot give, or take a"):
+        with pytest.raises(ValueError, match="Gradient needs gradients, which a host fitness cannot give; take a"):
             evolve.minimize(
                 lambda x: 0.0, START, evolve.Gradient(optax.sgd(0.1)), host=True, generations=1, directory=tmp_path
             )
         assert not list(tmp_path.iterdir())
 
     def test_gradient_on_workers(self):
-        with pytest.raises(
-            ValueError, match=r"Gradient needs gradients, which Workers\(\) cannot give: leave that out"
-        ):
+        with pytest.raises(ValueError, match=r"Gradient needs .* Workers\(\) cannot give; leave the backend out"):
             evolve.minimize(sphere, START, evolve.Gradient(optax.sgd(0.1)), backend=evolve.Workers(), generations=1)
 
     def test_device_for_a_host_fitness(self):
-        with pytest.raises(ValueError, match=r"backend is Device\(.*a host fitness needs Workers\(\)"):
+        with pytest.raises(ValueError, match=r"backend is Device\(.*a host fitness needs Workers\(\); give"):
             evolve.minimize(lambda x: 0.0, START, SEARCH, host=True, backend=evolve.Device(), generations=1)
 
     def test_what_is_no_backend(self):
@@ -118,11 +116,10 @@ class TestSaidBeforeAnyWork:
             evolve.run(problem, evolve.CMAES, generations=1)
         with pytest.raises(TypeError, match=r"optimizer is 'cmaes', which is no Optimizer; give CMAES\(\), say"):
             evolve.run(problem, "cmaes", generations=1)
-        with pytest.raises(
-            TypeError, match="which is no Problem; wrap a function with problems.wrap, or call minimize"
-        ):
+        with pytest.raises(TypeError, match=r"no Problem; wrap a function with problems\.wrap, or call minimize"):
             evolve.run(sphere, SEARCH, generations=1)
 
+    @pytest.mark.usefixtures("unchecked")
     def test_what_is_no_function(self):
         with pytest.raises(TypeError, match=r"wrap: 3 is not callable; pass a function"):
             evolve.minimize(3, START, SEARCH)
@@ -130,7 +127,7 @@ class TestSaidBeforeAnyWork:
             evolve.minimize(lambda a, b, c: 0.0, START, SEARCH)
 
     def test_misspelt_options(self):
-        with pytest.raises(TypeError, match="there is no option 'evaluation'; did you mean evaluations?"):
+        with pytest.raises(TypeError, match=r"there is no option 'evaluation'; did you mean evaluations\?"):
             evolve.minimize(sphere, START, SEARCH, evaluation=100)
         with pytest.raises(TypeError, match="there is no option 'colour'; known are evaluations, generations"):
             evolve.minimize(sphere, START, SEARCH, colour="red")

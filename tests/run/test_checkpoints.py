@@ -147,7 +147,7 @@ def test_corrupt_ones_are_refused_by_name_and_the_one_before_is_used(tmp_path, n
     )
     with (
         pytest.warns(match="trying"),
-        pytest.raises(CheckpointError, match=r"no checkpoint in .* can be used: .*02.*01"),
+        pytest.raises(CheckpointError, match=r"no checkpoint in .* be used: .*02.*01"),
     ):
         load(tmp_path)
 
@@ -160,7 +160,7 @@ def test_foreign_ones_are_refused_by_name(tmp_path):
     save(tmp_path, 1)
     with (
         pytest.warns(match="trying"),
-        pytest.raises(CheckpointError, match=r"is foreign \(seed is 0 there and 4 here\)"),
+        pytest.raises(CheckpointError, match=r"foreign \(seed is 0 there and 4 here\)"),
     ):
         load(tmp_path, run=RUN | {"seed": 4})
     for like in ({"x": jnp.zeros(4)}, {"x": jnp.zeros(3, jnp.int32)}, {"x": jnp.zeros(3), "y": jnp.zeros(())}):
@@ -169,7 +169,7 @@ def test_foreign_ones_are_refused_by_name(tmp_path):
     edited(tmp_path / "checkpoint-0000000001.json", format=99)
     with (
         pytest.warns(match="trying"),
-        pytest.raises(CheckpointError, match=r"foreign \(its format is 99; this version"),
+        pytest.raises(CheckpointError, match=r"foreign \(its format is 99; this"),
     ):
         load(tmp_path)
 

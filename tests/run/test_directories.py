@@ -195,7 +195,7 @@ def test_no_good_checkpoint_at_all(copy):
         path.write_bytes(b"")
     with (
         pytest.warns(match="trying"),
-        pytest.raises(CheckpointError, match=r"no checkpoint in .* can be used: .*20.*14"),
+        pytest.raises(CheckpointError, match=r"no checkpoint in .* be used: .*20.*14"),
     ):
         go(copy, resume=True)
 
@@ -270,7 +270,7 @@ def test_a_disk_full_from_the_start_is_said_before_any_work(tmp_path, monkeypatc
 def test_a_disk_that_fills_up_costs_nothing(finished, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         failing(patch, after=4)  # job.json and the first checkpoint
-        with pytest.warns(match="on disk") as said:
+        with pytest.warns(match="not be written|cannot be written") as said:
             result = go(tmp_path / "run", watch_every=7)
     same(result, finished[1])
     messages = [str(warning.message) for warning in said]

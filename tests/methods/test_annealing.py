@@ -1,0 +1,137 @@
+"""Simulated annealing against the closed forms of Metropolis sampling and of replica exchange."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import binomtest, kstest, norm
+
+from evolve import SimulatedAnnealing
+
+CURVATURE = 3.0
+
+
+def loss(x):
+    """a x^2 of members with one number each."""
+    return CURVATURE * jnp.sum(x**2, axis=-1)
+
+
+@eqx.filter_jit
+def walk(optimizer, key, generations):
+    """The state after some generations from 0."""
+
+    def body(t, state):
+        population = optimizer.ask(state, jax.random.fold_in(key, t))
+        return optimizer.tell(state, population, loss(population.members()))
+
+    return jax.lax.fori_loop(0, generations, body, optimizer.init(jnp.zeros(1), key))
+
+
+@pytest.mark.parametrize("reevaluate", [False, True])
+def test_the_stationary_distribution_is_boltzmanns(reevaluate):
+    """exp(-a x^2 / T) is N(0, T / 2a)."""
+    temperature = 0.7
+    deviation = np.sqrt(temperature / (2 * CURVATURE))
+    state = walk(SimulatedAnnealing(2.4 * deviation, temperature, 20_000, reevaluate=reevaluate), jax.random.key(0), 60)
+    places = np.asarray(state.current)[:, 0]
+    assert places.var() == pytest.approx(deviation**2, rel=4 * np.sqrt(2 / len(places)))
+    assert kstest(places, norm(0, deviation).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("exchange", [False, True])
+def test_each_rung_of_the_ladder_samples_its_own_temperature(exchange):
+    """Chain c runs at temperature * ladder^c, the first the coldest; exchange keeps every rung's distribution."""
+    optimizer = SimulatedAnnealing(0.5, 0.2, 4, 2.0, exchange)
+    keys = jax.vmap(jax.random.key)(jnp.arange(5000))
+    states = eqx.filter_jit(eqx.filter_vmap(walk))(optimizer, keys, 81)
+    for chain in range(4):
+        places, variance = np.asarray(states.current)[:, chain, 0], 0.2 * 2.0**chain / (2 * CURVATURE)
+        assert places.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / len(places)))
+        assert kstest(places, norm(0, np.sqrt(variance)).cdf).pvalue > 1e-3
+        # A state never loses its own loss on the way.
+        np.testing.assert_allclose(states.losses[:, chain], CURVATURE * places**2, rtol=1e-5, atol=1e-7)
+    assert optimizer.status(jax.tree.map(lambda x: x[0], states))["temperature"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("climb", [-1.0, 0.0, 0.1, 0.5, 2.0])
+def test_the_chance_of_acceptance(climb):
+    """min(1, exp(-climb / T)); what is not accepted stays."""
+    optimizer = SimulatedAnnealing(1.0, 0.4, 20_000)
+    state = optimizer.init(jnp.zeros(1), jax.random.key(0))
+    state = eqx.tree_at(lambda s: s.losses, state, jnp.full(20_000, 5.0))
+    population = optimizer.ask(state, jax.random.key(1))
+    after = optimizer.tell(state, population, jnp.full(20_000, 5.0 + climb))
+    moved = np.asarray(after.current != state.current)[:, 0]
+    np.testing.assert_array_equal(np.asarray(after.current)[moved], np.asarray(population.members())[moved])
+    np.testing.assert_allclose(after.losses, np.where(moved, 5.0 + climb, 5.0), rtol=1e-6)
+    assert float(after.accepted) == pytest.approx(moved.mean(), abs=1e-4)
+    if climb <= 0:
+        assert moved.all()
+    else:
+        assert binomtest(int(moved.sum()), len(moved), np.exp(-climb / 0.4)).pvalue > 1e-3
+
+
+def exchanged(losses, generation, seeds, ladder=2.0):
+    """Where the states of four chains go when no proposal is accepted, for many keys."""
+    optimizer = SimulatedAnnealing(1.0, 1.0, len(losses), ladder, True)
+    state = optimizer.init(jnp.zeros(1), jax.random.key(0))
+    labels = jnp.arange(float(len(losses)))[:, None]
+    fields = (labels, jnp.asarray(losses, jnp.float32), jnp.int32(generation))
+    state = eqx.tree_at(lambda s: (s.current, s.losses, s.generation), state, fields)
+
+    def one(key):
+        population = optimizer.ask(state, key)
+        after = optimizer.tell(state, population, jnp.full(len(losses), 1e30))
+        return after.current[:, 0], after.losses
+
+    return map(np.asarray, jax.jit(jax.vmap(one))(jax.vmap(jax.random.key)(jnp.arange(seeds))))
+
+
+@pytest.mark.parametrize(("generation", "pairs"), [(0, [(0, 1), (2, 3)]), (1, [(1, 2)])])
+def test_exchange_only_permutes_and_keeps_detailed_balance(generation, pairs):
+    """Neighbours swap with chance min(1, exp((1/T_i - 1/T_j)(E_i - E_j))), even and odd pairs in turn."""
+    losses = np.array([1.0, 2.0, 2.5, 0.5])
+    labels, after = exchanged(losses, generation, 4000)
+    np.testing.assert_array_equal(np.sort(labels, axis=1), np.tile(np.arange(4), (4000, 1)))
+    np.testing.assert_allclose(after, losses[labels.astype(int)])
+    swapped = {pair: (labels[:, pair[0]] == pair[1]) & (labels[:, pair[1]] == pair[0]) for pair in pairs}
+    still = {place for place in range(4)} - {place for pair in pairs for place in pair}
+    assert all(np.all(labels[:, place] == place) for place in still)
+    for (i, j), happened in swapped.items():
+        chance = min(1.0, np.exp((1 / 2.0**i - 1 / 2.0**j) * (losses[i] - losses[j])))
+        assert binomtest(int(happened.sum()), 4000, chance).pvalue > 1e-3
+        assert np.all(happened | ((labels[:, i] == i) & (labels[:, j] == j)))
+
+
+def test_with_reevaluation_an_offset_of_a_whole_generation_changes_nothing(x64):
+    """The loss of an old minibatch says little about a new one: old and new are compared on the same."""
+    optimizer = SimulatedAnnealing(0.3, 0.2, 8, 1.5, True, True)
+    states = [optimizer.init(jnp.ones(2), jax.random.key(0))] * 2
+    offsets = np.random.default_rng(0).normal(scale=50, size=12)
+    for t, offset in enumerate(offsets):
+        told = []
+        for state, added in zip(states, (0.0, offset), strict=True):
+            population = optimizer.ask(state, jax.random.key(t))
+            members = population.members()
+            np.testing.assert_array_equal(members[:8], state.current)
+            told.append(optimizer.tell(state, population, loss(members) + added))
+        states = told
+        np.testing.assert_array_equal(states[0].current, states[1].current)
+        np.testing.assert_array_equal(*[optimizer.answer(state) for state in states])
+    # The answer is where the best chain stands, not the luckiest point ever visited.
+    best = np.argmin(loss(states[0].current))
+    np.testing.assert_array_equal(optimizer.answer(states[0]), states[0].current[best])
+
+
+def test_the_answer_is_the_best_point_that_any_chain_visited():
+    optimizer = SimulatedAnnealing(0.5, 10.0, 4)
+    state, seen = optimizer.init(jnp.ones(2), jax.random.key(0)), []
+    for t in range(8):
+        population = optimizer.ask(state, jax.random.key(t))
+        members = np.asarray(population.members())
+        losses = np.asarray(loss(members))
+        seen += list(zip(losses, members, strict=True))
+        state = optimizer.tell(state, population, jnp.asarray(losses))
+        # A lower loss is always accepted, so the best proposal has been visited.
+        np.testing.assert_array_equal(optimizer.answer(state), min(seen, key=lambda pair: pair[0])[1])
