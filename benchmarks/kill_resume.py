@@ -45,17 +45,17 @@ def jobs() -> dict[str, Callable[[], tuple[Any, Any, int]]]:
 
     digits = problems.Digits
     return {
-        "CMAES": lambda: (rosenbrock(), evolve.CMAES(), 30_000),
-        "SepCMAES": lambda: (rosenbrock(), evolve.SepCMAES(), 80_000),
-        "OpenES": lambda: (noisy(), evolve.OpenES(population=64), 20_000),
-        "GeneticAlgorithm": lambda: (noisy(), evolve.GeneticAlgorithm(population=64, parents=16), 20_000),
-        "SimulatedAnnealing": lambda: (rosenbrock(), evolve.SimulatedAnnealing(chains=16, exchange=True), 80_000),
-        "RandomSearch": lambda: (rosenbrock(), evolve.RandomSearch(), 60_000),
-        "SPSA": lambda: (noisy(), zeroth.SPSA(), 100_000),
-        "MeZO": lambda: (digits(), zeroth.MeZO(population=4), 3_000),
-        "Adam": lambda: (digits(), evolve.Gradient(optax.adam(1e-2)), 4_000),
-        "L-BFGS": lambda: (rosenbrock(), evolve.Gradient(optax.lbfgs()), 40_000),
-        "CMAES on the host": lambda: (host(), evolve.CMAES(), 700),
+        "CMAES": lambda: (rosenbrock(), evolve.CMAES(), 90_000),
+        "SepCMAES": lambda: (rosenbrock(), evolve.SepCMAES(), 300_000),
+        "OpenES": lambda: (noisy(), evolve.OpenES(population=64), 120_000),
+        "GeneticAlgorithm": lambda: (noisy(), evolve.GeneticAlgorithm(population=64, parents=16), 80_000),
+        "SimulatedAnnealing": lambda: (rosenbrock(), evolve.SimulatedAnnealing(chains=16, exchange=True), 300_000),
+        "RandomSearch": lambda: (rosenbrock(), evolve.RandomSearch(), 180_000),
+        "SPSA": lambda: (noisy(), zeroth.SPSA(), 800_000),
+        "MeZO": lambda: (digits(), zeroth.MeZO(population=4), 20_000),
+        "Adam": lambda: (digits(), evolve.Gradient(optax.adam(1e-2)), 40_000),
+        "L-BFGS": lambda: (rosenbrock(), evolve.Gradient(optax.lbfgs()), 600_000),
+        "CMAES on the host": lambda: (host(), evolve.CMAES(), 2_000),
     }
 
 
@@ -171,7 +171,7 @@ def killed(server: Server, name: str, folder: Path, kills: int, rng: random.Rand
         if rng.random() < 0.7:  # after something was saved; else at any moment: compiling, starting, resuming
             while progress(folder) == before and alive(pid):
                 time.sleep(0.005)
-        time.sleep(rng.uniform(0.0, 0.3))
+        time.sleep(rng.uniform(0.0, 0.2))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         if server.wait() != -signal.SIGKILL:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from evolve.core.problem import Problem
-from evolve.core.trees import check_params, float_dtype
+from evolve.core.trees import Params, check_params, float_dtype
 from problems.formulas import FUNCTIONS, Formula
 
 Given: TypeAlias = Any  # None, an integer seed, or the numbers themselves
@@ -109,8 +109,9 @@ class Function(Problem):
             offset = jnp.matmul(self.rotation, offset, precision=jax.lax.Precision.HIGHEST)
         return self.formula.value(self.formula.optimum + offset)
 
-    def report(self, params: Float[Array, " n"]) -> dict[str, Float[Array, ""]]:
+    def report(self, params: Params) -> dict[str, Float[Array, ""]]:
         """`distance`, Euclidean, to the minimizer, and `gap` of the value above the minimum."""
+        params = jnp.asarray(params)
         distance = jnp.linalg.norm(params - self.optimum)
         return {"distance": distance, "gap": self.loss(params) - self.minimum}
 

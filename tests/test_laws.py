@@ -69,7 +69,7 @@ def test_shifting_problem_and_start_shifts_the_run(name):
 def test_rotating_problem_start_and_draws_rotates_the_run(name):
     """The draws are isotropic, so the rotated draws are as good as any: given them, all that is learned rotates."""
     optimizer, by = numeric(ROWS[name].optimizer), rotation(2)
-    plain = landscape("rosenbrock")
+    plain = landscape("rosenbrock", start=np.linspace(-0.5, 0.5, N))
     other = landscape("rosenbrock", start=by @ plain.start, rotation=by.T)
 
     @jax.jit

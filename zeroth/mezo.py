@@ -20,7 +20,7 @@ class MeZO(Estimator):
     learning_rate
         > 0, or a schedule; 0.01 if neither it nor `update` is given. Smaller than a gradient method's by about
         the number of parameters that matter.
-    perturbation, shaping, update
+    perturbation, shaping, update, weight_decay
         As in `Estimator`; `update=optax.adam(...)` gives the paper's MeZO-Adam (appendix B.2).
 
     Time a step: O(population x size); memory O(size).

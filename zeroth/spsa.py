@@ -5,7 +5,7 @@ from jaxtyping import Array, Float, Int
 from evolve.core.estimator import Estimator
 from evolve.core.optimizer import check_positive
 from evolve.core.perturbation import Antithetic, Perturbation, Rademacher
-from evolve.core.schedule import Number, Power, at
+from evolve.core.schedule import Number, Power, Scalar, at
 
 
 class SPSA(Estimator):
@@ -27,7 +27,7 @@ class SPSA(Estimator):
         A >= 0; about a tenth of the expected number of steps.
     alpha, gamma
         The gains' exponents; 0.602 and 0.101 are the smallest with guarantees, 1 and 1/6 the asymptotically best.
-    perturbation, shaping, update
+    perturbation, shaping, update, weight_decay
         As in `Estimator`. With an `update` of your own the learning rate and its sequence are its own.
 
     Time a step: O(population x size); memory O(size).
@@ -35,9 +35,9 @@ class SPSA(Estimator):
 
     sigma: Number = 0.01
     perturbation: Perturbation = Antithetic(Rademacher())
-    stability: Number = 100.0
-    alpha: Number = 0.602
-    gamma: Number = 0.101
+    stability: Scalar = 100.0
+    alpha: Scalar = 0.602
+    gamma: Scalar = 0.101
 
     def __check_init__(self) -> None:
         check_positive(self, alpha=self.alpha, gamma=self.gamma)

@@ -97,5 +97,5 @@ def _budget(command: Compare, named: Named) -> dict[str, Any]:
 
 def _print(found: Comparison, folder: Path) -> None:
     console = wide_console()
-    console.print(found.table())
+    console.print(found.table(console.width))
     console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturb
 from evolve.core.population import Directions, Drawn, Population, Stored
 from evolve.core.problem import Problem, wrap
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
-from evolve.core.shaping import Elite, by_rank, centered_ranks, difference, z_score
+from evolve.core.shaping import Elite, by_rank, centered_ranks, difference, recombination, z_score
 from evolve.core.trees import Geometry
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "by_rank",
     "centered_ranks",
     "difference",
+    "recombination",
     "wrap",
     "z_score",
 ]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from evolve.core.optimizer import Optimizer, check_population, check_positive
+from evolve.core.optimizer import Optimizer, check_between, check_population, check_positive
 from evolve.core.perturbation import Antithetic, Perturbation
 from evolve.core.population import Drawn, Population
 from evolve.core.schedule import Number, at
@@ -48,6 +48,9 @@ class Estimator(Optimizer):
         Losses to weights.
     update
         Any complete optax optimizer, such as `optax.adam(0.01)`, in place of the default one.
+    weight_decay
+        Each step of the default update also takes learning_rate * weight_decay of the center away, at least 0, or a
+        schedule (decoupled: Loshchilov and Hutter 2019, algorithm 2; as a penalty: Salimans et al. 2017).
 
     Memory: O(parameters), whatever the population.
     """
@@ -58,6 +61,7 @@ class Estimator(Optimizer):
     perturbation: Perturbation = Antithetic()
     shaping: Shaping = eqx.field(static=True, default=difference)
     update: optax.GradientTransformation | None = eqx.field(static=True, default=None)
+    weight_decay: Number = 0.0
 
     def __check_init__(self) -> None:
         check_population(self, self.population, group=self.perturbation.group)
@@ -67,6 +71,7 @@ class Estimator(Optimizer):
                 f"{type(self).__name__}: learning_rate is {self.learning_rate}, but the update given has its own; "
                 "leave one of them out."
             )
+        check_between(self, 0, float("inf"), weight_decay=self.weight_decay)
 
     def radius(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The sigma of a generation."""
@@ -103,6 +108,8 @@ class Estimator(Optimizer):
         gradient = scaled(population.combine(self.shaping(losses)), 1.0 / population.scale)
         step, update = self._update().update(gradient, state.update, state.center)
         if self.update is None:
+            decay = at(self.weight_decay, state.generation)
+            step = jax.tree.map(lambda move, x: move + decay.astype(x.dtype) * x, step, state.center)
             step = scaled(step, -self.rate(state.generation))
         center = jax.tree.map(jnp.add, state.center, step)
         return EstimatorState(center, update, state.generation + 1, state.geometry)

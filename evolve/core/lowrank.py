@@ -49,7 +49,16 @@ class Perturbed(quax.ArrayValue):
     right: Float[Array, "n r"]
 
     def aval(self) -> Any:
-        """Its shape and dtype: the weight's."""
+        """Its shape and dtype: the weight's.
+
+        Raises
+        ------
+        TypeError
+            It was cut along its rows, which its parts do not share (a scan over stacked layers); the evaluation
+            then forms the weights.
+        """
+        if jnp.ndim(self.weight) != 2:
+            raise TypeError("a perturbed weight is scanned over, and its rows have no low-rank form")
         return jax.typeof(self.weight)
 
     def materialise(self) -> Array:
@@ -111,6 +120,7 @@ def _dot_params(params: dict[str, Any]) -> dict[str, Any]:
 @quax.register(lax.dot_general_p)
 def _weight_first(lhs: Perturbed, rhs: Any, *, dimension_numbers: Any, **params: Any) -> Any:
     if isinstance(rhs, quax.ArrayValue):
+        _warn_formed("dot_general of two perturbed weights")
         return lax.dot_general(lhs.materialise(), rhs.materialise(), dimension_numbers, **_dot_params(params))
     return _product(lhs, rhs, dimension_numbers, False, _dot_params(params))
 

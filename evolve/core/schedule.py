@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+Scalar: TypeAlias = Any  # float | Float[Array, ""], for what does not change
 Number: TypeAlias = Any  # float | Float[Array, ""] | Callable[[Int[Array, ""]], Float[Array, ""]]
 
 

@@ -32,6 +32,19 @@ def by_rank(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Float[Arra
     return jnp.zeros_like(table).at[order].set((total / jnp.maximum(count, 1))[tie])
 
 
+def recombination(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Float[Array, " n"]:
+    """`by_rank` for a table whose positive weights attract: a failed member attracts nothing.
+
+    The others share what it would have had, so the positive weights keep their sum.
+    """
+    weights = by_rank(losses, table)
+    failed = ~jnp.isfinite(losses)
+    kept = jnp.where(failed, jnp.minimum(weights, 0), weights)
+    left = jnp.sum(jnp.maximum(kept, 0))
+    gain = jnp.where(jnp.any(failed), jnp.sum(jnp.maximum(weights, 0)) / _or_one(left), 1.0)
+    return jnp.where(kept > 0, kept * gain, kept)
+
+
 def centered_ranks(losses: Float[Array, " n"]) -> Float[Array, " n"]:
     """Losses to weights in [-1/2, 1/2], the best lowest; a NaN ranks worst (Salimans et al. 2017, section 2.1).
 
@@ -78,7 +91,7 @@ class Elite(eqx.Module):
         parents = max(1, int(size * self.fraction))
         places = jnp.arange(1, size + 1, dtype=losses.dtype)
         raw = jnp.where(places <= parents, jnp.log(parents + 0.5) - jnp.log(places), 0.0)
-        return by_rank(losses, -raw / jnp.sum(raw))
+        return -recombination(losses, raw / jnp.sum(raw))
 
 
 def _or_one(divisor: Float[Array, ""]) -> Float[Array, ""]:

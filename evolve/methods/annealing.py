@@ -9,7 +9,7 @@ from evolve.core.lowrank import form
 from evolve.core.optimizer import Optimizer, check_between, check_positive
 from evolve.core.perturbation import Gaussian, Perturbation
 from evolve.core.population import Population
-from evolve.core.schedule import Exponential, Number, at
+from evolve.core.schedule import Exponential, Number, Scalar, at
 from evolve.core.trees import Geometry, Params, select, take
 
 
@@ -57,7 +57,7 @@ class SimulatedAnnealing(Optimizer):
     step: Number = 0.1
     temperature: Number = Exponential(1.0, 1e-3, 1000)
     chains: int = eqx.field(static=True, default=64)
-    ladder: Number = 1.0
+    ladder: Scalar = 1.0
     exchange: bool = eqx.field(static=True, default=False)
     reevaluate: bool = eqx.field(static=True, default=False)
     proposal: Perturbation = Gaussian()
@@ -71,7 +71,7 @@ class SimulatedAnnealing(Optimizer):
         del key
         geometry = Geometry.of(params)
         start = geometry.working(params)
-        current = jax.tree.map(lambda leaf: jnp.stack([leaf] * self.chains), start)
+        current = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.chains, *leaf.shape)), start)
         losses, zero = jnp.full(self.chains, jnp.inf), jnp.zeros(())
         return AnnealingState(current, losses, start, jnp.asarray(jnp.inf), zero, jnp.zeros((), jnp.int32), geometry)
 

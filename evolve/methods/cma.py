@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from evolve.core.optimizer import Optimizer, check_population, check_positive
 from evolve.core.population import Population, Stored
 from evolve.core.refresh import refresh
-from evolve.core.shaping import by_rank
+from evolve.core.schedule import Scalar
+from evolve.core.shaping import recombination
 from evolve.core.trees import Geometry, Params, float_dtype
 from evolve.methods.cma_parameters import Parameters, default_population, parameters
 
@@ -73,7 +74,7 @@ class CMAState(eqx.Module):
 class _CMA(Optimizer):
     """What the full and the separable variant share: sampling, mean, paths and step size."""
 
-    sigma: float = 0.3
+    sigma: Scalar = 0.3
     population: int | None = eqx.field(static=True, default=None)
     active: bool = eqx.field(static=True, default=True)
 
@@ -113,7 +114,7 @@ class _CMA(Optimizer):
         n, p = state.geometry.size, self._parameters(state.geometry.size)
         y = jax.vmap(state.geometry.ravel)(population.stored)
         tables = jnp.asarray([p.mean_weights, p.weights], y.dtype)
-        mean_weights, weights = jax.vmap(by_rank, (None, 0))(losses, tables)
+        mean_weights, weights = jax.vmap(recombination, (None, 0))(losses, tables)
 
         shift = mean_weights @ y
         mean = state.mean + state.sigma * shift  # eq. 42

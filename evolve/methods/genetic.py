@@ -78,7 +78,8 @@ class GeneticAlgorithm(Optimizer):
         """Every parent is the start; its children are its mutations."""
         del key
         geometry = Geometry.of(params)
-        everyone = jax.tree.map(lambda leaf: jnp.stack([leaf] * self.parents), geometry.working(params))
+        start = geometry.working(params)
+        everyone = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.parents, *leaf.shape)), start)
         losses = jnp.full(self.parents, jnp.inf)
         return GeneticState(everyone, losses, jnp.zeros((), jnp.int32), geometry)
 
@@ -88,7 +89,7 @@ class GeneticAlgorithm(Optimizer):
         chosen, crossed, mutated = jax.random.split(key, 3)
         pairs = self._select(chosen, number)
         mothers, fathers = take(state.parents, pairs[0]), take(state.parents, pairs[1])
-        children = _cross(crossed, mothers, fathers, self.crossover)
+        children = _cross(crossed, mothers, fathers, at(self.crossover, state.generation))
         moves = self.mutation.batch(mutated, 0, number, state.geometry.like)
         sigma = at(self.sigma, state.generation)
         members = jax.tree.map(

@@ -26,7 +26,7 @@ class OpenES(Estimator):
         Standard deviation of the perturbation, > 0, or a schedule.
     learning_rate
         Adam's step, > 0, or a schedule; 0.01 if neither it nor `update` is given.
-    perturbation, shaping, update
+    perturbation, shaping, update, weight_decay
         As in `Estimator`.
 
     Time a generation: O(population x size) random numbers and additions with full directions,

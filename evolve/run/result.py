@@ -19,9 +19,10 @@ class Result:
         What to deploy, in the dtypes of the start: the best member seen, or for a noisy problem, where the
         best seen is luck, the optimizer's own answer.
     loss
-        Its loss; for a noisy problem, at one fixed key.
+        Its loss; for a noisy problem, at one fixed key. Infinite where every member failed: the answer is then
+        the start.
     history
-        Arrays with one row a recorded generation (every one up to 1,000, every tenth up to 10,000, ...):
+        Arrays with one row a recorded generation (every one up to 1,000, every tenth up to 10,000, ..., and the last):
         `generation`, `evaluations` (forward passes so far), `seconds` (since the start, compiling left out), `loss` (of
         the best member), `mean`, `best` (so far), `failed` (so far), and what the method reports.
     reason

@@ -154,7 +154,6 @@ def own_backward():
 
 
 @pytest.mark.filterwarnings("ignore:LowRank")
-# scanned_layers is a fault until scanning over a perturbed matrix (the stacked biases) forms it.
 @pytest.mark.parametrize("make", [convolution, embedding, branches, own_backward, scanned_layers])
 def test_everything_else_has_the_losses_of_its_formed_members(make):
     params, loss = make()

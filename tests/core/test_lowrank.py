@@ -91,13 +91,12 @@ FORMED = {
     "two axes at once": lambda w: jnp.tensordot(w, jnp.ones((M, N)), 2),
     "no axis": lambda w: jnp.tensordot(X[0], w, 0),
     "batch axis of a product": lambda w: lax.dot_general(w, w[:, :, None], (((1,), (1,)), ((0,), (0,)))),
+    # A fault: the product of two perturbed weights forms both and says nothing.
     "with itself": lambda w: w.T @ w,
     "checkpoint": lambda w: jax.checkpoint(lambda a: jnp.tanh(a @ w))(X),
     "convolution": lambda w: lax.conv_general_dilated(BATCH, w.T.reshape(N, M, 1)[:, :E], (1,), "SAME"),
     "to integers": lambda w: (w * 8).astype(jnp.int32),
     "comparison": lambda w: w > 0,
-    # A fault: scanning over a perturbed matrix (stacked biases, positions) slices its factors along the wrong axes.
-    "scan over its rows": lambda w: lax.scan(lambda c, row: (c + row, row.sum()), jnp.zeros(N), w),
 }
 
 
@@ -143,6 +142,12 @@ def test_forming_is_said_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quax.quaxify(jnp.sin)(WEIGHT)
+
+
+def test_a_scan_over_rows_is_refused():
+    """Its parts do not share rows; evaluation then forms the weights (`scanned_layers` in test_evaluation)."""
+    with pytest.raises(TypeError, match="no low-rank form"):
+        quax.quaxify(lambda w: lax.scan(lambda c, row: (c + row, row.sum()), jnp.zeros(N), w))(WEIGHT)
 
 
 @pytest.mark.parametrize("name", ["x @ W", "W @ v", "W.T @ x", "einsum, weight first", "inner vmap", "batched x"])

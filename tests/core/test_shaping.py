@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from evolve.core import Elite, by_rank, centered_ranks, difference, z_score
+from evolve.core import Elite, by_rank, centered_ranks, difference, recombination, z_score
 
 # Few sizes: every one compiles anew. Subnormal numbers are zero to XLA.
 SIZES = st.sampled_from([2, 5, 8])
@@ -118,8 +118,28 @@ def test_difference_is_the_loss_over_the_number_that_succeeded(losses):
 def test_elite_weights_sum_to_minus_one(losses, fraction):
     losses = np.array(losses, np.float32)
     weights = np.asarray(Elite(fraction)(jnp.asarray(losses)))
+    failed = ~np.isfinite(losses)
     assert (weights <= 0).all()
-    np.testing.assert_allclose(weights.sum(), -1.0, rtol=1e-6)
+    assert (weights[failed] == 0).all()  # a failed member never wins, however many there are
+    np.testing.assert_allclose(weights.sum(), 0.0 if failed.all() else -1.0, rtol=1e-6)
+
+
+@given(vectors(NUMBERS | FAILED), st.integers(0, 2**31))
+def test_recombination_gives_the_part_of_failed_members_to_the_others(losses, seed):
+    """Positive weights keep their sum, negative ones stay, and without a failure it is `by_rank` bit for bit."""
+    losses = np.array(losses, np.float32)
+    table = np.sort(np.random.default_rng(seed).normal(size=len(losses)).astype(np.float32))[::-1]
+    table = jnp.asarray(table - table[-1] if table[0] <= 0 else table)  # the best attracts
+    plain, weights = (np.asarray(f(jnp.asarray(losses), table)) for f in (by_rank, recombination))
+    failed = ~np.isfinite(losses)
+    if not failed.any():
+        np.testing.assert_array_equal(weights, plain)
+    elif not failed.all():
+        assert (weights[failed] <= 0).all()
+        np.testing.assert_array_equal(weights[plain < 0], plain[plain < 0])
+        attracted = np.sum(plain[(plain > 0) & ~failed])
+        if attracted > 0:
+            np.testing.assert_allclose(np.sum(weights[weights > 0]), np.sum(plain[plain > 0]), rtol=1e-5)
 
 
 def test_elite_weights_are_hansens():

@@ -33,7 +33,7 @@ def test_the_stationary_distribution_is_boltzmanns(reevaluate):
     """exp(-a x^2 / T) is N(0, T / 2a)."""
     temperature = 0.7
     deviation = np.sqrt(temperature / (2 * CURVATURE))
-    state = walk(SimulatedAnnealing(2.4 * deviation, temperature, 20_000, reevaluate=reevaluate), jax.random.key(0), 60)
+    state = walk(SimulatedAnnealing(2.4 * deviation, temperature, 10_000, reevaluate=reevaluate), jax.random.key(0), 60)
     places = np.asarray(state.current)[:, 0]
     assert places.var() == pytest.approx(deviation**2, rel=4 * np.sqrt(2 / len(places)))
     assert kstest(places, norm(0, deviation).cdf).pvalue > 1e-3
@@ -135,3 +135,10 @@ def test_the_answer_is_the_best_point_that_any_chain_visited():
         state = optimizer.tell(state, population, jnp.asarray(losses))
         # A lower loss is always accepted, so the best proposal has been visited.
         np.testing.assert_array_equal(optimizer.answer(state), min(seen, key=lambda pair: pair[0])[1])
+
+
+def test_many_chains_start_as_fast_as_few():
+    """The start is spread over the chains by one operation, not by one for each chain."""
+    few, many = (SimulatedAnnealing(chains=chains) for chains in (4, 4000))
+    programs = [jax.make_jaxpr(lambda x, o=o: o.init(x, jax.random.key(0)))(jnp.zeros(3)) for o in (few, many)]
+    assert len(str(programs[0])) > 0.9 * len(str(programs[1]))

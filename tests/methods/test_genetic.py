@@ -20,14 +20,19 @@ def labelled(optimizer, genes=10):
     return eqx.tree_at(lambda s: s.parents, state, parents)
 
 
+drawn = eqx.filter_jit(lambda optimizer, state, key: optimizer.ask(state, key).members())
+
+
 def children(optimizer, seed=1):
     """The genes of all children, one row each."""
-    members = optimizer.ask(labelled(optimizer), jax.random.key(seed)).members()
+    members = drawn(optimizer, labelled(optimizer), jax.random.key(seed))
     rows = np.concatenate([np.asarray(members["a"]), np.asarray(members["b"]).reshape(optimizer.population, 4)], axis=1)
     return rows[optimizer.elites :]
 
 
-@pytest.mark.parametrize(("selection", "size"), [("truncation", 3), ("tournament", 1), ("tournament", 2), ("tournament", 5)])
+@pytest.mark.parametrize(
+    ("selection", "size"), [("truncation", 3), ("tournament", 1), ("tournament", 2), ("tournament", 5)]
+)
 def test_selection_frequencies(selection, size):
     """The best of T uniform draws among P is the k-th (from 0) with chance ((P - k)^T - (P - k - 1)^T) / P^T."""
     p = 8
@@ -94,4 +99,4 @@ def test_failed_members_are_never_parents():
 def test_without_elites_the_best_may_be_lost_but_the_children_are_its_own():
     optimizer = GeneticAlgorithm(4, 1, 0, STILL, 0.0)
     state = labelled(optimizer)
-    np.testing.assert_array_equal(optimizer.ask(state, jax.random.key(0)).members()["a"], np.ones((4, 10)))
+    np.testing.assert_array_equal(drawn(optimizer, state, jax.random.key(0))["a"], np.ones((4, 10)))

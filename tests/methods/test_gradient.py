@@ -58,7 +58,9 @@ def test_lbfgs_is_optaxs_own_loop_and_finds_scipys_minimum(x64):
         extra += int(optax.tree_utils.tree_get(moments, "num_linesearch_steps"))
         np.testing.assert_allclose(optimizer.answer(state), params, rtol=1e-8)
         assert int(optimizer.extra(state)) == extra
-    found = scipy.optimize.minimize(rosenbrock, START, jac=jax.grad(rosenbrock), method="L-BFGS-B", tol=1e-14)
+    found = scipy.optimize.minimize(
+        lambda x: jax.value_and_grad(rosenbrock)(jnp.asarray(x)), START, jac=True, method="L-BFGS-B", tol=1e-14
+    )
     np.testing.assert_allclose(optimizer.answer(state), found.x, atol=1e-6)
 
 
@@ -81,13 +83,13 @@ class Counted(Problem):
 
 def test_the_account_is_the_number_of_evaluations_made():
     """Each counts three forward passes: one forward, two for backward."""
-    for update in (optax.lbfgs(), optax.adam(0.01)):
+    for update, searches in ((optax.lbfgs(), True), (optax.adam(0.01), False)):
         Counted.calls.clear()
         result = evolve.run(Counted(), Gradient(update), generations=8)
         jax.effects_barrier()
         assert result.evaluations == len(Counted.calls)
         assert result.forwards == 3 * result.evaluations
-        assert (result.evaluations > 8) == (update.init is not optax.adam(0.01).init and result.evaluations != 8)
+        assert (result.evaluations > 8) == searches
 
 
 def test_a_gradient_that_is_not_finite_is_a_failure():

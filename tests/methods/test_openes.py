@@ -52,15 +52,15 @@ def test_steps_are_the_papers(kind, ties):
 
 
 def test_radius_and_rate_follow_their_schedules():
-    """With plain descent in place of Adam's, the length of a step is rate / radius times the weighted noise."""
+    """Both are functions of the generation, which they take in single precision."""
     sigma, rate = Exponential(0.5, 0.05, 3), Cosine(0.1, 0.01, 4)
     optimizer = OpenES(4, sigma, rate)
     state = optimizer.init(jnp.zeros(3), jax.random.key(0))
     for t in range(6):
         population = optimizer.ask(state, jax.random.key(t))
-        np.testing.assert_allclose(population.scale, 0.5 * 0.1 ** min(t / 3, 1), rtol=1e-12)
+        np.testing.assert_allclose(population.scale, 0.5 * 0.1 ** min(t / 3, 1), rtol=1e-6)
         expected = 0.01 + 0.09 * 0.5 * (1 + np.cos(np.pi * min(t / 4, 1)))
-        np.testing.assert_allclose(optimizer.status(state)["learning_rate"], expected, rtol=1e-12)
+        np.testing.assert_allclose(optimizer.status(state)["learning_rate"], expected, rtol=1e-6)
         state = optimizer.tell(state, population, jnp.arange(4.0))
 
 
@@ -71,7 +71,7 @@ def test_an_update_of_ones_own_replaces_adam():
     noise, u = np.asarray(population.directions.batch(0, 4)), np.array([-0.5, 0.5, -1 / 6, 1 / 6])
     moved = optimizer.answer(optimizer.tell(state, population, jnp.array([0.0, 3.0, 1.0, 2.0])))
     np.testing.assert_allclose(moved, -0.5 * (u @ noise) / (4 * 0.1), rtol=1e-12)
-    with pytest.raises(ValueError, match="learning_rate is 0.1, but the update given has its own"):
+    with pytest.raises(ValueError, match=r"learning_rate is 0\.1, but the update given has its own"):
         OpenES(4, 0.1, 0.1, update=optax.sgd(0.5))
 
 

@@ -205,14 +205,17 @@ def test_what_a_host_fitness_must_not_return(value, words):
         raise AssertionError(result.error)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("host", [False, True])
 @pytest.mark.parametrize(
     "optimizer", [SEARCH, evolve.CMAES(), evolve.OpenES(population=8), zeroth.SPSA()], ids=lambda o: type(o).__name__
 )
-def test_when_all_members_fail_the_run_ends_normally_at_the_start(value, host, optimizer):
+def test_when_all_members_fail_the_run_ends_normally_at_the_start(host, optimizer):
+    """Each in one of three ways: not a number, infinite, or too good to be true."""
+
     def loss(x):
-        return value if host else jnp.sum(x) * 0 + value
+        where = np.where if host else jnp.where
+        value = where(x[0] > 1, math.nan, where(x[1] > 1, math.inf, -math.inf))
+        return float(value) if host else value
 
     result = evolve.minimize(loss, START, optimizer, host=host, generations=5)
     size = result.evaluations // 5
@@ -241,8 +244,8 @@ def noisy(x, key):
 def test_workers_evaluate_a_jax_problem_as_the_device_does(loss):
     """Same members, same keys: equal to rounding."""
     search = evolve.SepCMAES()
-    device = evolve.minimize(loss, START, search, generations=10)
-    workers = evolve.minimize(loss, START, search, generations=10, backend=evolve.Workers())
+    device = evolve.minimize(loss, START, search, generations=4)
+    workers = evolve.minimize(loss, START, search, generations=4, backend=evolve.Workers())
     np.testing.assert_allclose(workers.answer, device.answer, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(workers.history["loss"], device.history["loss"], rtol=1e-4, atol=1e-6)
     assert workers.loss == pytest.approx(device.loss, rel=1e-4, abs=1e-6)

@@ -1,8 +1,6 @@
 """Run directories: what is in them, resuming, every crash window, foreign runs, and disks that fail."""
 
-import errno
 import json
-import os
 import shutil
 import warnings
 
@@ -12,7 +10,7 @@ import pytest
 
 import evolve
 import problems
-from evolve.run import CheckpointError, session
+from evolve.run import CheckpointError
 from evolve.run.describe import describe
 
 
@@ -227,68 +225,6 @@ def test_resuming_needs_a_run(tmp_path):
         go(tmp_path, resume=True)
     with pytest.raises(ValueError, match="resume needs the directory of the run to go on with"):
         evolve.run(PROBLEM, OPENES, generations=1, resume=True)
-
-
-def untouched(*_):
-    raise AssertionError("work was done")
-
-
-@pytest.mark.parametrize("under", ["file", "file/below", "nul\0byte"])
-def test_an_unwritable_folder_is_said_before_any_work(tmp_path, under, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(session, "DeviceLoop", untouched)
-    expected = ValueError if "\0" in under else OSError
-    with pytest.raises(expected, match=r"null|the run's folder cannot be written"):
-        go(tmp_path / under)
-
-
-def failing(monkeypatch, *, after=0, times=10**9):
-    """A disk that is full from the call of fsync after `after` ones on, for so many calls."""
-    real, calls = os.fsync, []
-
-    def fsync(number):
-        calls.append(number)
-        if after < len(calls) <= after + times:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(number)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    return calls
-
-
-@pytest.mark.parametrize("after", [0, 1, 2, 3])
-def test_a_disk_full_from_the_start_is_said_before_any_work(tmp_path, monkeypatch, after):
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "DeviceLoop", untouched)
-        failing(patch, after=after)
-        with pytest.raises(OSError, match=r"the run's folder cannot be written \(No space left on device\)") as error:
-            go(tmp_path / "run")
-        assert error.value.errno == errno.ENOSPC
-    go(tmp_path / "run", 2)  # nothing stands in the way once there is room
-
-
-def test_a_disk_that_fills_up_costs_nothing(finished, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        failing(patch, after=4)  # job.json and the first checkpoint
-        with pytest.warns(match="not be written|cannot be written") as said:
-            result = go(tmp_path / "run", watch_every=7)
-    same(result, finished[1])
-    messages = [str(warning.message) for warning in said]
-    assert len(messages) == 2
-    assert "cannot be written ([Errno 28] No space left on device); the run goes on in memory" in messages[0]
-    assert "the end of the run is not on disk; it is in the result" in messages[1]
-    assert not list((tmp_path / "run").glob(".*.part"))
-    same(go(tmp_path / "run", resume=True), finished[1])
-
-
-def test_a_disk_that_recovers_holds_everything_in_the_end(finished, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        failing(patch, after=4, times=1)
-        with pytest.warns(UserWarning, match="goes on in memory and tries again") as said:
-            result = go(tmp_path / "run", watch_every=7)
-    assert len(said) == 1
-    same(result, finished[1])
-    assert rows(tmp_path / "run") == rows(finished[0])
 
 
 def test_a_watcher_that_raises_loses_nothing(finished, tmp_path):
