@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evolve.core import Optimizer, Problem
 
-# Forward passes for each seed; a gradient counts as three. Twice as much would not fit into three minutes on two cores.
+# Forward passes for each seed; a gradient counts as three. Twice as much does not fit
+# into three minutes on two cores.
 EVALUATIONS = 100_000
 SMALLEST = 10_000
 SEEDS = 3

@@ -37,8 +37,11 @@ class Full(Shape):
     scales: Float[Array, " n"]  # D, square roots of the eigenvalues
 
     def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
-        """B D z."""
-        return (z * self.scales) @ self.basis.T
+        """B D B^T z: the symmetric root, which does not depend on the order and the signs of the eigenvectors.
+
+        B D z has the same law, but another solver (a batched one under `vmap`, say) would sample other points.
+        """
+        return ((z @ self.basis) * self.scales) @ self.basis.T
 
     def whiten(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
         """B D^-1 B^T y."""

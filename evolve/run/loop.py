@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from evolve.backend import Backend
 from evolve.backend.device import ask_oracle
@@ -48,7 +48,7 @@ class Task(eqx.Module):
 
     problem: Problem
     optimizer: Optimizer
-    run_key: PRNGKeyArray
+    run_key: Key[Array, "*seeds"]
     target: Float[Array, ""]
     rounds: Int[Array, ""]  # gradients that the budget buys, line searches' included; FAR where none are asked for
     backend: Backend = eqx.field(static=True)

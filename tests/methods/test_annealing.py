@@ -72,6 +72,19 @@ def test_the_chance_of_acceptance(climb):
         assert binomtest(int(moved.sum()), len(moved), np.exp(-climb / 0.4)).pvalue > 1e-3
 
 
+def test_generations_and_chains_toss_coins_of_their_own():
+    """What is accepted now says nothing about what is accepted next, here or next door."""
+    optimizer = SimulatedAnnealing(1.0, 1.0, 10_000)
+    state = optimizer.init(jnp.zeros(1), jax.random.key(0))
+    state = eqx.tree_at(lambda s: s.losses, state, jnp.zeros(10_000))
+    tosses = []
+    for t in (1, 2):
+        after = optimizer.tell(state, optimizer.ask(state, jax.random.key(t)), jnp.full(10_000, np.log(2.0)))
+        tosses.append(np.asarray(after.losses) > 0)
+    for one, other in ((tosses[0], tosses[1]), (tosses[0][1:], tosses[0][:-1])):
+        assert binomtest(int(np.sum(one & other)), len(one), 0.25).pvalue > 1e-3
+
+
 def exchanged(losses, generation, seeds, ladder=2.0):
     """Where the states of four chains go when no proposal is accepted, for many keys."""
     optimizer = SimulatedAnnealing(1.0, 1.0, len(losses), ladder, True)

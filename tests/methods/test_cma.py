@@ -66,10 +66,21 @@ class Tutorial:
         self.C = self.C + self.c_1 * np.outer(self.p_c, self.p_c) + self.c_mu * (y.T * w) @ y
 
 
-def trace(optimizer, start, loss, generations, seed=0):
-    """Members, losses and the state after each generation."""
-    ask, tell = jax.jit(optimizer.ask), jax.jit(optimizer.tell)
+def resized(state, factor):
+    """The same distribution, written with a C that is factor^2 as large."""
+    shape = eqx.tree_at(lambda s: s.scales, state.shape, state.shape.scales * factor)
+    if hasattr(shape, "covariance"):
+        shape = eqx.tree_at(lambda s: s.covariance, shape, shape.covariance * factor**2)
+    return eqx.tree_at(
+        lambda s: (s.shape, s.sigma, s.path_c), state, (shape, state.sigma / factor, state.path_c * factor)
+    )
+
+
+def trace(optimizer, start, loss, generations, size_of_c=1.0):
+    """Members, losses and the state after each generation; sigma makes good for what C is larger."""
+    ask, tell, seed = jax.jit(optimizer.ask), jax.jit(optimizer.tell), 0
     state = optimizer.init(jnp.asarray(start), jax.random.key(seed))
+    state = resized(state, size_of_c)
     for t in range(generations):
         population = ask(state, jax.random.fold_in(jax.random.key(seed), t))
         x = np.asarray(population.members())
@@ -213,6 +224,16 @@ def test_scaling_all_parameters_scales_the_run(kind, factor):
         np.testing.assert_array_equal(other.mean, one.mean * factor)
         np.testing.assert_array_equal(other.sigma, one.sigma * factor)
         np.testing.assert_array_equal(other.shape.scales, one.shape.scales)
+
+
+@pytest.mark.parametrize("kind", [CMAES, SepCMAES])
+def test_only_the_product_of_sigma_and_c_matters(kind):
+    """Floors of the eigenvalues are relative to the largest: an absolute one would drown a small C."""
+    plain = trace(kind(0.5, 8), np.ones(4), ellipsoid, 60)
+    small = trace(kind(0.5, 8), np.ones(4), ellipsoid, 60, 2.0**-66)
+    for (_, _, one), (_, _, other) in zip(plain, small, strict=True):
+        np.testing.assert_allclose(other.mean, one.mean, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(other.sigma * other.shape.scales, one.sigma * one.shape.scales, rtol=1e-6)
 
 
 def test_a_singular_covariance_stays_usable():
