@@ -19,7 +19,7 @@ from evolve.core.perturbation import Antithetic, Perturbation
 from evolve.core.population import Drawn, Population
 from evolve.core.schedule import Number, at
 from evolve.core.shaping import Shaping, difference
-from evolve.core.trees import Geometry, Params, scaled
+from evolve.core.trees import Geometry, Params, scaled, select
 
 
 class EstimatorState(eqx.Module):
@@ -112,7 +112,9 @@ class Estimator(Optimizer):
             step = jax.tree.map(lambda move, x: move + decay.astype(x.dtype) * x, step, state.center)
             step = scaled(step, -self.rate(state.generation))
         center = jax.tree.map(jnp.add, state.center, step)
-        return EstimatorState(center, update, state.generation + 1, state.geometry)
+        learned = EstimatorState(center, update, state.generation + 1, state.geometry)
+        # Without a whole pair nothing is known: moments must not decay, nor gains.
+        return select(jnp.any(jnp.isfinite(losses)), learned, state)
 
     def answer(self, state: EstimatorState) -> Params:
         """The center."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.lowrank import Factored, factor_shape, form, is_factored
-from evolve.core.trees import Params
+from evolve.core.trees import Params, take
 
 Direction = Any  # a tree like the parameters; leaves may be `Factored`
 
@@ -58,6 +58,10 @@ class Perturbation(eqx.Module):
             return weighted_sum(weights[0], self.batch(key, 0, count, like))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
         return jax.lax.scan(piece, zeros, jnp.arange(pieces))[0]
+
+    def weigh(self, weights: Float[Array, " n"], batch: Direction) -> Params:
+        """sum_i weights_i * direction_i of directions that were kept."""
+        return weighted_sum(weights, batch)
 
 
 def numbers(perturbation: Perturbation, like: Params) -> int:
@@ -165,6 +169,10 @@ class Antithetic(Perturbation):
     def combine(self, key: PRNGKeyArray, weights: Float[Array, " n"], like: Params) -> Params:
         """One direction a pair, weighed by the pair's difference."""
         return self.inner.combine(key, weights[0::2] - weights[1::2], like)
+
+    def weigh(self, weights: Float[Array, " n"], batch: Direction) -> Params:
+        """As `combine`: equal losses cancel before anything is rounded."""
+        return self.inner.weigh(weights[0::2] - weights[1::2], take(batch, slice(None, None, 2)))
 
 
 class Sparse(Perturbation):

@@ -93,7 +93,7 @@ class Drawn(Directions):
     def combine(self, weights: Float[Array, " n"]) -> Params:
         """Redrawn a few at a time."""
         if self.kept is not None:
-            return weighted_sum(weights, self.kept)
+            return self.perturbation.weigh(weights, self.kept)
         return self.perturbation.combine(self.key, weights, self.geometry.like)
 
 

@@ -56,13 +56,17 @@ def redrawn(directions, size, count):
 
 
 def sweeps(optimizer):
-    """The optimizer twice, and for each of its numbers one in which it is a quarter larger.
+    """The optimizer twice, and for each of its numbers one in which that is a quarter larger, or 0.1 in place of 0.
 
     `Gradient` has none: its numbers are inside the optax transformation, which is static.
     """
     leaves, structure = jax.tree.flatten(numeric(optimizer))
-    one = [[(x * 1.25).astype(x.dtype) if i == k else x for i, x in enumerate(leaves)] for k in range(len(leaves))]
+    one = [[_larger(x) if i == k else x for i, x in enumerate(leaves)] for k in range(len(leaves))]
     return [structure.unflatten(changed) for changed in [leaves, leaves, *one]]
+
+
+def _larger(number):
+    return jnp.where(number == 0, 0.1, number * 1.25).astype(number.dtype)
 
 
 compilations = []  # every program that XLA has compiled since
