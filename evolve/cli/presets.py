@@ -64,16 +64,16 @@ def contest(problem_name: str, evaluations: int | None = None) -> Contest | None
 
 # The winners of benchmarks/tune_digits.py.
 TUNED: dict[str, dict[str, Any]] = {
-    "openes": {"population": 128, "sigma": 0.11, "learning_rate": 0.038, "weight_decay": 0.059},
-    "sepcmaes": {"population": 128, "sigma": 0.032},
-    "genetic": {"population": 64, "parents": 16, "sigma": 0.028, "shrink": 0.061},
-    "annealing": {"chains": 2, "step": 0.0064, "shrink": 0.39, "temperature": 0.017},
+    "openes": {"population": 64, "sigma": 0.07, "learning_rate": 0.056, "weight_decay": 0.047},
+    "sepcmaes": {"population": 128, "sigma": 0.17},
+    "genetic": {"population": 64, "parents": 32, "sigma": 0.031, "shrink": 0.055},
+    "annealing": {"chains": 1, "step": 0.011, "shrink": 0.33, "temperature": 0.00031},
     "random": {"population": 64, "sigma": 0.25},
-    "spsa": {"population": 16, "sigma": 0.0059, "learning_rate": 0.053, "stability": 0.22},
-    "mezo": {"population": 16, "sigma": 0.00044, "learning_rate": 0.094},
-    "sgd": {"learning_rate": 0.014, "momentum": 0.0},
+    "spsa": {"population": 16, "sigma": 0.0044, "learning_rate": 0.093, "stability": 0.039},
+    "mezo": {"population": 16, "sigma": 0.0018, "learning_rate": 0.086},
+    "sgd": {"learning_rate": 0.048, "momentum": 0.9},
     "adam": {"learning_rate": 0.00015},
-    "lbfgs": {"memory": 3, "line_search": 10},
+    "lbfgs": {"memory": 3, "line_search": 40},
 }
 
 
