@@ -1,13 +1,14 @@
 """Problems to search: test functions, and networks on data."""
 
 from evolve.core.problem import Problem, wrap
+from problems.catalog import FUNCTIONS, Formula
 from problems.classification import Classification, Regression
 from problems.datasets import Dataset
 from problems.digits import Digits
-from problems.formulas import FUNCTIONS, Formula
 from problems.functions import Function
 from problems.networks import Network, equinox_network, flax_network, mlp, nnx_network
-from problems.readers import read_csv, read_idx, read_npz
+from problems.readers import read_idx, read_npz
+from problems.tables import read_csv
 
 __all__ = [
     "FUNCTIONS",

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from evolve.core.problem import Problem
 from evolve.core.trees import Params
+from problems.checks import as_integer
 from problems.datasets import Dataset
 from problems.networks import Network
 
@@ -34,6 +36,7 @@ class Supervised(Problem):
 
     def __init__(self, dataset: Dataset, network: Network, batch: int | None, criterion: Criterion, weight_decay: Any):
         where = type(self).__name__
+        _check_network(network, where)
         _check_batch(batch, dataset, where)
         found = _output_shape(network, dataset, where)
         wanted = dataset.targets.shape[1:] if dataset.classes is None else (dataset.classes,)
@@ -44,7 +47,7 @@ class Supervised(Problem):
                 f" want {wanted}; change its last layer."
             )
         self.dataset, self.network, self.batch, self.criterion = dataset, network, batch, criterion
-        self.weight_decay = None if weight_decay is None else jnp.asarray(weight_decay, float)
+        self.weight_decay = None if weight_decay is None else _decay(weight_decay, where)
 
     @property
     def noisy(self) -> bool:
@@ -104,13 +107,15 @@ class Classification(Supervised):
         "cross_entropy" (in nats), "mse" against one-hot targets, or a function `(outputs, targets) -> scalar`
         that returns a mean over the batch; outputs come in float32 or wider.
     weight_decay
-        Adds half of this times the sum of all squared parameters. None: nothing.
+        Adds half of this, at least 0, times the sum of all squared parameters. None: nothing.
 
     Raises
     ------
     ValueError
         The dataset has no labels; the batch is less than 1 or more than there is; the network does not take
-        the inputs or does not give one output per class; an unknown loss.
+        the inputs or does not give one output per class; an unknown loss; a weight decay below 0.
+    TypeError
+        The network is a module as it is: `flax_network` and its like make a `Network` of it.
     """
 
     def __init__(
@@ -144,7 +149,7 @@ class Regression(Supervised):
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         As for `Classification`; the dataset has labels; the outputs are not shaped as the targets.
     """
 
@@ -198,14 +203,30 @@ def _criterion(loss: str | Criterion, named: dict[str, Criterion], where: str) -
     return named[loss]
 
 
+def _check_network(network: Any, where: str) -> None:
+    if not isinstance(network, Network):
+        raise TypeError(
+            f"{where}: network is a {type(network).__name__}, not a problems.Network; make one by mlp(sizes),"
+            " equinox_network(make), nnx_network(make) or flax_network(module, example)."
+        )
+
+
 def _check_batch(batch: Any, dataset: Dataset, where: str) -> None:
     size = len(dataset.inputs)
     if batch is None:
         return
-    if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or not 1 <= batch <= size:
+    number = as_integer(batch)
+    if number is None or not 1 <= number <= size:
         raise ValueError(
             f"{where}: batch is {batch!r}; of {size} training examples give an integer in 1..{size}, or None for all."
         )
+
+
+def _decay(given: Any, where: str) -> Float[Array, ""]:
+    decay = jnp.asarray(given, float)
+    if not isinstance(decay, jax.core.Tracer) and not np.all(np.isfinite(decay) & (np.asarray(decay) >= 0)):
+        raise ValueError(f"{where}: weight_decay is {given!r}; give a finite number of at least 0, or None for none.")
+    return decay
 
 
 def _output_shape(network: Network, dataset: Dataset, where: str) -> tuple[int, ...]:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 from numpy.typing import ArrayLike
 
+from problems.checks import check_storable, is_label
+
 
 class Dataset(eqx.Module):
     """Training examples, and held-out examples that no optimizer sees.
@@ -30,7 +32,8 @@ class Dataset(eqx.Module):
     Raises
     ------
     ValueError
-        Lengths or shapes disagree, there is no example, a value is not finite, a label is out of range.
+        Lengths or shapes disagree, there is no example, a label is out of range, a value is not finite or does
+        not fit the array: without x64 that has 32 bits.
     TypeError
         Arrays are not numeric.
     """
@@ -49,8 +52,8 @@ class Dataset(eqx.Module):
         held_targets: ArrayLike,
         classes: int | None = None,
     ):
-        train = check_examples(inputs, targets, "Dataset: training")
-        held = check_examples(held_inputs, held_targets, "Dataset: held-out")
+        train = check_storable(inputs, targets, "Dataset: training")
+        held = check_storable(held_inputs, held_targets, "Dataset: held-out")
         for what, one, other in zip(("inputs", "targets"), train, held, strict=True):
             if one.shape[1:] != other.shape[1:] or is_label(one) != is_label(other):
                 raise ValueError(
@@ -95,7 +98,7 @@ class Dataset(eqx.Module):
         ValueError
             As for `Dataset`; `held_out` is out of range or leaves no training example.
         """
-        inputs, targets = check_examples(inputs, targets, "Dataset.split:")
+        inputs, targets = check_storable(inputs, targets, "Dataset.split:")
         if not 0 < held_out < 1:
             raise ValueError(f"Dataset.split: held_out is {held_out}; it must lie in (0, 1).")
         size = len(inputs)
@@ -116,11 +119,13 @@ class Dataset(eqx.Module):
         """The same examples, each input feature with mean 0 and deviation 1 over the training examples.
 
         The held-out examples are transformed with the training examples' statistics. A feature that never
-        varies is only centered.
+        varies over the training examples is only centered, at its one value.
         """
         train = np.asarray(self.inputs, np.float64)
-        mean, deviation = train.mean(0), train.std(0)
-        deviation = np.where(deviation > 0, deviation, 1.0)
+        # Of equal numbers the mean is off by rounding and the deviation is that rounding, not 0.
+        varies = train.max(0) > train.min(0)
+        mean = np.where(varies, train.mean(0), train[0])
+        deviation = np.where(varies, train.std(0), 1.0)
         held = (np.asarray(self.held_inputs, np.float64) - mean) / deviation
         return Dataset((train - mean) / deviation, self.targets, held, self.held_targets, self.classes)
 
@@ -138,53 +143,6 @@ class Dataset(eqx.Module):
         # Where size does not divide total, arcs differ by one; the turn makes all examples equally likely.
         index = (place + jax.random.randint(turn_key, (), 0, total)) % total
         return self.inputs[index], self.targets[index]
-
-
-def check_examples(inputs: ArrayLike, targets: ArrayLike, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets as NumPy arrays, refused with what was found and the cure if they are no examples.
-
-    Raises
-    ------
-    ValueError
-        An array has no axis or no example, lengths disagree, or a value is not finite.
-    TypeError
-        An array is not numeric.
-    """
-    arrays = np.asarray(inputs), np.asarray(targets)
-    for what, array in zip(("inputs", "targets"), arrays, strict=True):
-        if not (is_label(array) or jnp.issubdtype(array.dtype, jnp.floating)):
-            raise TypeError(f"{where} {what} are {array.dtype}; they must be real numbers: encode them first.")
-        if array.ndim == 0 or array.size == 0:
-            raise ValueError(f"{where} {what} have shape {array.shape}; there must be at least one example.")
-    if len(arrays[0]) != len(arrays[1]):
-        raise ValueError(
-            f"{where} there are {len(arrays[0])} inputs but {len(arrays[1])} targets; each input needs one."
-        )
-    for what, array in zip(("inputs", "targets"), arrays, strict=True):
-        check_finite(array, f"{where} {what}")
-    return arrays
-
-
-def check_finite(array: np.ndarray, where: str) -> None:
-    """Refuse NaN and infinity: how many there are, and the first with its place.
-
-    Raises
-    ------
-    ValueError
-        A value is not finite.
-    """
-    bad = ~np.isfinite(array)
-    if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(
-            f"{where} hold {int(bad.sum())} non-finite value(s), the first {array[first]} at index {first};"
-            " remove or replace them."
-        )
-
-
-def is_label(targets: np.ndarray) -> bool:
-    """Whether targets are class labels: integers or booleans."""
-    return targets.dtype == bool or bool(jnp.issubdtype(targets.dtype, jnp.integer))
 
 
 def _count_classes(train: np.ndarray, held: np.ndarray, classes: int | None) -> int:

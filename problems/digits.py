@@ -31,10 +31,12 @@ class Digits(Classification):
     Raises
     ------
     ValueError
-        As for `Classification`, `Dataset.split` and `mlp`.
+        As for `Classification`, `Dataset.split` and `mlp`; `hidden` is no sequence.
     """
 
     def __init__(self, batch: int | None = 256, hidden: Sequence[int] = (32,), held_out: float = 0.2, seed: int = 0):
+        if not np.iterable(hidden):
+            raise ValueError(f"Digits: hidden is {hidden!r}; give a sequence of widths, such as (32,).")
         # Imported here: scikit-learn takes longer to import than this whole library.
         from sklearn.datasets import load_digits
 

@@ -1,13 +1,12 @@
-"""The analytic test functions as a table: equation, source, domain and known minimum of each.
+"""The analytic test functions; `problems.catalog` has their equations, sources and minima.
 
-Every formula is written so that float32 keeps its digits near the minimum; comments say where the textbook
-form would lose them.
+Every formula is written so that float32 keeps its digits near the minimum and never goes below it; comments say
+where the textbook form would lose them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -15,36 +14,13 @@ from jaxtyping import Array, Float
 Vector: TypeAlias = Float[Array, " n"]
 Scalar: TypeAlias = Float[Array, ""]
 
+# Schwefel's function has its minimum where its wave, s^2 sin s with s = sqrt(z), is highest: tan s = -s / 2.
+SCHWEFEL_ROOT = 20.51752290994169
+SCHWEFEL_OPTIMUM = 420.96874635998203  # the root's square
+SCHWEFEL_OFFSET = 418.98288727243371  # the wave there
 
-@dataclass(frozen=True)
-class Formula:
-    """One row of the table.
-
-    Attributes
-    ----------
-    value
-        The function itself, vector of shape (n,) to scalar.
-    equation
-        What it computes; i runs over 1..n.
-    source
-        Where it was published.
-    domain
-        Standard search interval of every coordinate, (low, high).
-    optimum
-        Every coordinate of the minimizer.
-    minimum
-        The minimal value, per dimension.
-    least
-        The smallest dimension for which it is defined.
-    """
-
-    value: Callable[[Vector], Scalar]
-    equation: str
-    source: str
-    domain: tuple[float, float]
-    optimum: float = 0.0
-    minimum: float = 0.0
-    least: int = 1
+STYBLINSKI_OPTIMUM = -2.903534027771177  # 4 z^3 - 32 z + 5 = 0
+STYBLINSKI_MINIMUM = -39.16616570377141  # per coordinate
 
 
 def _ramp(z: Vector) -> Vector:
@@ -56,6 +32,13 @@ def _root(value: Float[Array, "*shape"], exponent: float) -> Float[Array, "*shap
     """`value ** exponent` of values >= 0, whose derivative at 0 is 0 instead of infinite or NaN."""
     positive = value > 0
     return jnp.where(positive, jnp.where(positive, value, 1.0) ** exponent, 0.0)
+
+
+def _from(z: Vector, optimum: float) -> Vector:
+    """`z - optimum` to the last digit of z, also where z's dtype must round the optimum."""
+    nearest = float(np.asarray(optimum, z.dtype))
+    # Without the barrier, XLA adds up the two constants and so rounds the optimum again.
+    return jax.lax.optimization_barrier(z - nearest) - (optimum - nearest)
 
 
 def sphere(z: Vector) -> Scalar:
@@ -85,7 +68,9 @@ def different_powers(z: Vector) -> Scalar:
 
 def rosenbrock(z: Vector) -> Scalar:
     """A bent valley: the way down keeps turning. From dimension 4 on there is a second, local minimum."""
-    return jnp.sum(100.0 * (z[1:] - z[:-1] ** 2) ** 2 + (1.0 - z[:-1]) ** 2)
+    # z_2 - z_1^2 = d_2 - d_1 (2 + d_1) with d = z - 1, which is exact near 1, where z_1^2 itself would be rounded.
+    d = z - 1.0
+    return jnp.sum(100.0 * (d[1:] - d[:-1] * (2.0 + d[:-1])) ** 2 + d[:-1] ** 2)
 
 
 def rastrigin(z: Vector) -> Scalar:
@@ -104,7 +89,10 @@ def ackley(z: Vector) -> Scalar:
 def griewank(z: Vector) -> Scalar:
     """A wide bowl with product ripples, which fade as the dimension grows."""
     places = jnp.arange(1, z.shape[0] + 1, dtype=z.dtype)
-    return 1.0 + jnp.sum(z**2) / 4000.0 - jnp.prod(jnp.cos(z / jnp.sqrt(places)))
+    angles = z / jnp.sqrt(places)
+    # 1 - prod c_i = sum (1 - c_i) prod_(j<i) c_j, with 1 - cos a = 2 sin^2(a / 2): nothing cancels near 0.
+    before = jnp.cumprod(jnp.roll(jnp.cos(angles), 1).at[0].set(1.0))
+    return jnp.sum(z**2) / 4000.0 + jnp.sum(2.0 * jnp.sin(angles / 2.0) ** 2 * before)
 
 
 def schwefel(z: Vector) -> Scalar:
@@ -114,8 +102,22 @@ def schwefel(z: Vector) -> Scalar:
     border there, plus the square of the distance to it.
     """
     inside = jnp.clip(z, -500.0, 500.0)
-    waves = SCHWEFEL_OFFSET - inside * jnp.sin(_root(jnp.abs(inside), 0.5))
+    root = _root(jnp.abs(inside), 0.5)
+    far = SCHWEFEL_OFFSET - inside * jnp.sin(root)
+    turn = _from(inside, SCHWEFEL_OPTIMUM) / (root + SCHWEFEL_ROOT)
+    waves = jnp.where(jnp.abs(turn) < 0.25, _schwefel_near(turn), far)
     return jnp.sum(waves + (z - inside) ** 2)
+
+
+def _schwefel_near(turn: Vector) -> Vector:
+    """`SCHWEFEL_OFFSET - s^2 sin s` at s = SCHWEFEL_ROOT + turn, |turn| < 1/4, in terms of second order in `turn`."""
+    # s^2 sin s = s0^2 sin s0 (1 + turn / s0)^2 (cos turn - 2 / s0 sin turn); its terms of orders 0 and 1 are
+    # cancelled by hand. `lag` is turn - sin(turn) by its series, because the leading terms cancel there too.
+    ratio, square = turn / SCHWEFEL_ROOT, turn**2
+    lag = turn * square / 6.0 * (1.0 - square / 20.0 * (1.0 - square / 42.0 * (1.0 - square / 72.0)))
+    bend = 2.0 * jnp.sin(turn / 2.0) ** 2 * (1.0 + ratio) ** 2
+    slope = ratio * ((4.0 + 2.0 * ratio) * (turn - lag) - turn) - 2.0 * lag
+    return SCHWEFEL_OFFSET * (bend + slope / SCHWEFEL_ROOT)
 
 
 def levy(z: Vector) -> Scalar:
@@ -135,7 +137,14 @@ def zakharov(z: Vector) -> Scalar:
 
 def styblinski_tang(z: Vector) -> Scalar:
     """Separable with 2^n minima, one in each corner."""
-    return 0.5 * jnp.sum(z**4 - 16.0 * z**2 + 5.0 * z)
+    return styblinski_tang_excess(z) + STYBLINSKI_MINIMUM * z.shape[0]
+
+
+def styblinski_tang_excess(z: Vector) -> Scalar:
+    """The Styblinski-Tang function above its minimum, which is so far below 0 that a sum with it loses digits."""
+    # The polynomial minus its minimum has a double root there; the factor that is left of it is positive.
+    a = STYBLINSKI_OPTIMUM
+    return 0.5 * jnp.sum(_from(z, a) ** 2 * ((z + a) ** 2 + (2.0 * a**2 - 16.0)))
 
 
 def schaffer(z: Vector) -> Scalar:
@@ -148,80 +157,3 @@ def schaffer(z: Vector) -> Scalar:
 def step(z: Vector) -> Scalar:
     """A sphere in steps of one: flat nearly everywhere, so its gradient is zero and says nothing."""
     return jnp.sum(jnp.floor(z + 0.5) ** 2)
-
-
-# The maximum of z sin(sqrt(z)) in [-500, 500], at z = 420.9687...
-SCHWEFEL_OFFSET = 418.98288727243380
-
-_BBOB = "Hansen, Finck, Ros & Auger (2009), Real-parameter black-box optimization benchmarking"
-
-FUNCTIONS: dict[str, Formula] = {
-    "sphere": Formula(sphere, "sum z_i^2", "De Jong (1975), F1", (-5.12, 5.12)),
-    "ellipsoid": Formula(ellipsoid, "sum 10^(6 (i-1)/(n-1)) z_i^2", f"{_BBOB}, f2 and f10", (-5.0, 5.0)),
-    "discus": Formula(discus, "10^6 z_1^2 + sum_(i>1) z_i^2", f"{_BBOB}, f11", (-5.0, 5.0)),
-    "cigar": Formula(cigar, "z_1^2 + 10^6 sum_(i>1) z_i^2", f"{_BBOB}, f12, unbent", (-5.0, 5.0)),
-    "different_powers": Formula(different_powers, "sqrt(sum |z_i|^(2 + 4 (i-1)/(n-1)))", f"{_BBOB}, f14", (-5.0, 5.0)),
-    "rosenbrock": Formula(
-        rosenbrock,
-        "sum_(i<n) 100 (z_(i+1) - z_i^2)^2 + (1 - z_i)^2",
-        "Rosenbrock (1960), The Computer Journal 3; chained form, Dixon & Mills (1994)",
-        (-5.0, 10.0),
-        optimum=1.0,
-        least=2,
-    ),
-    "rastrigin": Formula(
-        rastrigin,
-        "sum z_i^2 + 10 (1 - cos(2 pi z_i))",
-        "Rastrigin (1974); n-dimensional form, Mühlenbein, Schomisch & Born (1991)",
-        (-5.12, 5.12),
-    ),
-    "ackley": Formula(
-        ackley,
-        "20 + e - 20 exp(-0.2 sqrt(mean z_i^2)) - exp(mean cos(2 pi z_i))",
-        "Ackley (1987); n-dimensional form, Bäck (1996)",
-        (-32.768, 32.768),
-    ),
-    "griewank": Formula(
-        griewank,
-        "1 + sum z_i^2 / 4000 - prod cos(z_i / sqrt(i))",
-        "Griewank (1981), Journal of Optimization Theory and Applications 34",
-        (-600.0, 600.0),
-    ),
-    "schwefel": Formula(
-        schwefel,
-        "sum 418.9828... - z_i sin(sqrt |z_i|), penalized beyond +-500",
-        "Schwefel (1981), problem 2.26",
-        (-500.0, 500.0),
-        optimum=420.968746359982,
-    ),
-    "levy": Formula(
-        levy,
-        "sin^2(pi w_1) + sum_(i<n) (w_i - 1)^2 (1 + 10 sin^2(pi w_i + 1))"
-        " + (w_n - 1)^2 (1 + sin^2(2 pi w_n)), w = 1 + (z - 1) / 4",
-        "Levy & Montalvo (1985); this form, Laguna & Martí (2005)",
-        (-10.0, 10.0),
-        optimum=1.0,
-    ),
-    "zakharov": Formula(
-        zakharov,
-        "sum z_i^2 + (sum i z_i / 2)^2 + (sum i z_i / 2)^4",
-        "Zakharov; Chelouah & Siarry (2000), Journal of Heuristics 6",
-        (-5.0, 10.0),
-    ),
-    "styblinski_tang": Formula(
-        styblinski_tang,
-        "sum (z_i^4 - 16 z_i^2 + 5 z_i) / 2",
-        "Styblinski & Tang (1990), Neural Networks 3",
-        (-5.0, 5.0),
-        optimum=-2.903534027771177,
-        minimum=-39.16616570377142,
-    ),
-    "schaffer": Formula(
-        schaffer,
-        "(mean_(i<n) s^(1/2) (1 + sin^2(50 s^(1/5))))^2, s = sqrt(z_i^2 + z_(i+1)^2)",
-        f"Schaffer, Caruana, Eshelman & Das (1989), F7; n-dimensional form, {_BBOB}, f17 without its asymmetries",
-        (-100.0, 100.0),
-        least=2,
-    ),
-    "step": Formula(step, "sum floor(z_i + 1/2)^2", "Yao, Liu & Lin (1999), IEEE TEC 3, f6", (-100.0, 100.0)),
-}

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from evolve.core.problem import Problem
 from evolve.core.trees import Params, check_params, float_dtype
-from problems.formulas import FUNCTIONS, Formula
+from problems.catalog import FUNCTIONS, Formula
+from problems.checks import as_integer
 
 Given: TypeAlias = Any  # None, an integer seed, or the numbers themselves
 
@@ -32,11 +33,12 @@ class Function(Problem):
     dimension
         The number of coordinates, at least 1; 2 for rosenbrock and schaffer.
     shift
-        A vector of shape (dimension,), in the units of x. An integer is a seed: the minimizer is then uniform
-        in the middle four fifths of the standard domain, as in BBOB. None: no shift.
+        A vector of shape (dimension,), in the units of x. An integer is no distance but a seed, 0 like any
+        other: the minimizer is then uniform in the middle four fifths of the standard domain, as in BBOB.
+        None: no shift.
     rotation
-        An orthogonal matrix of shape (dimension, dimension), or a seed of a uniformly (Haar) distributed one;
-        True is seed 0. None or False: no rotation.
+        An orthogonal matrix of shape (dimension, dimension), or an integer, the seed of a uniformly (Haar)
+        distributed one; True is seed 0. None or False: no rotation.
     start
         Where search starts, shape (dimension,), or one number for all coordinates. None: uniform in the
         domain.
@@ -44,7 +46,8 @@ class Function(Problem):
     Raises
     ------
     ValueError
-        An unknown name; a dimension too small; numbers of the wrong shape, not finite or not orthogonal.
+        An unknown name; a dimension that is no integer or too small; a seed below 0, or True or False as the
+        shift; numbers of the wrong shape, not finite or not orthogonal.
     """
 
     name: str = eqx.field(static=True)
@@ -61,9 +64,8 @@ class Function(Problem):
         rotation: Given = None,
         start: Given = None,
     ):
-        formula = _lookup(name, dimension)
-        self.name = name
-        self.dimension = dimension
+        formula, dimension = _lookup(name, dimension)
+        self.name, self.dimension = name, dimension
         self.shift = _shift(shift, formula, dimension)
         self.rotation = _rotation(rotation, dimension)
         self.start = None if start is None else _vector(start, dimension, "start")
@@ -98,6 +100,16 @@ class Function(Problem):
     def loss(self, params: Float[Array, " n"], key: PRNGKeyArray | None = None) -> Float[Array, ""]:
         """The value at x, computed in the wider of the dtypes of x and of the shift."""
         del key
+        return self.formula.value(self._standard(params))
+
+    def report(self, params: Params) -> dict[str, Float[Array, ""]]:
+        """`distance`, Euclidean, to the minimizer, and `gap` >= 0 of the value above the minimum."""
+        params = jnp.asarray(params)
+        gap = self.formula.gap(self._standard(params))
+        return {"distance": jnp.linalg.norm(params - self.optimum), "gap": gap}
+
+    def _standard(self, params: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The point z of the formula that x stands for."""
         if params.shape != (self.dimension,):
             raise ValueError(
                 f"Function: {self.name} has dimension {self.dimension}, the parameters have shape"
@@ -107,42 +119,47 @@ class Function(Problem):
         if self.rotation is not None:
             # A GPU's default precision keeps three digits: fewer than a condition number of 1e6 needs.
             offset = jnp.matmul(self.rotation, offset, precision=jax.lax.Precision.HIGHEST)
-        return self.formula.value(self.formula.optimum + offset)
-
-    def report(self, params: Params) -> dict[str, Float[Array, ""]]:
-        """`distance`, Euclidean, to the minimizer, and `gap` of the value above the minimum."""
-        params = jnp.asarray(params)
-        distance = jnp.linalg.norm(params - self.optimum)
-        return {"distance": distance, "gap": self.loss(params) - self.minimum}
+        return self.formula.optimum + offset
 
 
-def _lookup(name: str, dimension: int) -> Formula:
-    """The table's row, after the checks of name and dimension."""
+def _lookup(name: str, dimension: Any) -> tuple[Formula, int]:
+    """The table's row and the dimension as Python's integer, after the checks of both."""
     if name not in FUNCTIONS:
         near = difflib.get_close_matches(str(name).lower(), FUNCTIONS, n=3)
         cure = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(FUNCTIONS)}."
         raise ValueError(f"Function: there is no function {name!r}; {cure}")
     least = FUNCTIONS[name].least
-    if dimension < least:
-        raise ValueError(f"Function: {name} needs a dimension of at least {least}; found {dimension}.")
-    return FUNCTIONS[name]
+    number = as_integer(dimension)
+    if number is None:
+        raise ValueError(f"Function: dimension is {dimension!r}; give an integer of at least {least}.")
+    if number < least:
+        raise ValueError(f"Function: {name} needs a dimension of at least {least}; found {number}.")
+    return FUNCTIONS[name], number
 
 
-def _is_integer(given: Given) -> bool:
-    return isinstance(given, (int, np.integer))
+def _seed(given: Given, what: str) -> int | None:
+    """The seed if an integer was given; None for anything else."""
+    seed = as_integer(given)
+    if seed is not None and seed < 0:
+        raise ValueError(f"Function: {what} is {seed}; an integer is a seed, give one of at least 0.")
+    return seed
 
 
 def _shift(given: Given, formula: Formula, dimension: int) -> Float[Array, " n"]:
     """The shift as a vector: zeros, drawn, or as given."""
     if given is None:
         return jnp.zeros(dimension, float_dtype())
-    if not _is_integer(given):
+    seed = _seed(given, "shift")
+    if seed is None:
         if np.ndim(given) == 0:
-            raise ValueError(f"Function: shift is {given!r}; give a vector of shape ({dimension},) or an integer seed.")
+            raise ValueError(
+                f"Function: shift is {given!r}; give a vector of shape ({dimension},), an integer seed, or None"
+                " for no shift."
+            )
         return _vector(given, dimension, "shift").astype(float_dtype())
     low, high = formula.domain
     # NumPy draws in float64 whatever the precision of the run: float32 and float64 search the same landscape.
-    part = np.random.default_rng((int(given), 0)).uniform(0.1, 0.9, dimension)
+    part = np.random.default_rng((seed, 0)).uniform(0.1, 0.9, dimension)
     return jnp.asarray(low + (high - low) * part - formula.optimum, float_dtype())
 
 
@@ -150,8 +167,8 @@ def _rotation(given: Given, dimension: int) -> Float[Array, "n n"] | None:
     """The rotation as a matrix: none, drawn, or as given and checked."""
     if given is None or given is False:
         return None
-    if _is_integer(given):
-        seed = 0 if given is True else int(given)
+    seed = 0 if given is True else _seed(given, "rotation")
+    if seed is not None:
         gaussian = np.random.default_rng((seed, 1)).normal(size=(dimension, dimension))
         q, r = np.linalg.qr(gaussian)
         # The signs make the decomposition unique, and Q uniform over all orthogonal matrices (Mezzadri 2007).

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from evolve.core.trees import Params
+from problems.checks import as_integer
 
 Batch: TypeAlias = Shaped[Array, "batch ..."]
 
@@ -58,11 +59,13 @@ def mlp(sizes: Sequence[int], activation: Callable[[Array], Array] = jax.nn.relu
     Raises
     ------
     ValueError
-        There are fewer than two sizes, or one is less than 1.
+        There are fewer than two sizes, or one is no integer or less than 1.
     """
-    widths = tuple(int(size) for size in sizes)
+    widths = tuple(as_integer(size) or 0 for size in sizes) if np.iterable(sizes) else ()
     if len(widths) < 2 or min(widths) < 1:
-        raise ValueError(f"mlp: sizes are {tuple(sizes)}; give two or more widths of at least 1, such as (64, 32, 10).")
+        raise ValueError(
+            f"mlp: sizes are {sizes!r}; give two or more widths, integers of at least 1, such as (64, 32, 10)."
+        )
     return _mlp(widths, activation)
 
 

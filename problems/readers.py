@@ -1,25 +1,22 @@
-"""Examples from files: NumPy archives, CSV tables and the IDX files of MNIST.
+"""Examples from files: NumPy archives and the IDX files of MNIST; CSV tables are in `problems.tables`.
 
 Every reader returns `(inputs, targets)`, NumPy arrays with one example per row, ready for
-`Dataset.split(*read_csv(path))`. A file that cannot be used raises, naming the file, what was found, and the
+`Dataset.split(*read_npz(path))`. A file that cannot be used raises, naming the file, what was found, and the
 cure.
 """
 
-import csv
 import difflib
 import gzip
-import itertools
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from problems.datasets import check_examples
+from problems.checks import check_examples
 
 Examples: TypeAlias = tuple[np.ndarray, np.ndarray]
 FilePath: TypeAlias = str | PathLike[str]
@@ -46,7 +43,7 @@ def read_npz(path: FilePath, inputs: str = "x", targets: str = "y") -> Examples:
         It is no archive, lacks an array, or an array holds objects, text or non-finite numbers, or lengths
         disagree.
     """
-    file = _existing(path, "read_npz")
+    file = existing(path, "read_npz")
     where = f"read_npz: {file}:"
     arrays: list[np.ndarray] = []
     try:
@@ -58,7 +55,7 @@ def read_npz(path: FilePath, inputs: str = "x", targets: str = "y") -> Examples:
     with archive:
         for name in (inputs, targets):
             if name not in archive.files:
-                raise ValueError(f"{where} there is no array {name!r}; {_nearest(name, archive.files)}")
+                raise ValueError(f"{where} there is no array {name!r}; {nearest(name, archive.files)}")
             try:
                 arrays.append(archive[name])
             except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -66,57 +63,6 @@ def read_npz(path: FilePath, inputs: str = "x", targets: str = "y") -> Examples:
                     f"{where} array {name!r} cannot be read ({error}); save it as a plain numeric array."
                 ) from error
     return check_examples(arrays[0], arrays[1], where)
-
-
-def read_csv(path: FilePath, target: int | str = -1, *, header: bool | None = None, delimiter: str = ",") -> Examples:
-    """A table of numbers, one example a line; one column is the target.
-
-    Parameters
-    ----------
-    path
-        The file, UTF-8. Empty lines are skipped.
-    target
-        The target's column: its name, or its index from 0 (negative from the end).
-    header
-        Whether the first line names the columns; None finds out: it does if none of its cells is a number.
-    delimiter
-        What separates cells.
-
-    Returns
-    -------
-    inputs
-        All other columns in their order, float64, shape (n, columns - 1).
-    targets
-        Shape (n,): int64 class labels if every cell is written as a whole number ("3"), else float64 ("3.0").
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        There is no example or no such column, lines differ in length, or a cell is no finite number; names
-        its place.
-    """
-    file = _existing(path, "read_csv")
-    where = f"read_csv: {file}:"
-    with open(file, encoding="utf-8-sig", newline="") as text:
-        lines = _lines(text, delimiter, where)
-        number, first = next(lines, (0, []))
-        if not first:
-            raise ValueError(f"{where} the file is empty.")
-        if header is None:
-            header = not any(_is_number(cell) for cell in first)
-        column = _column(target, first, header, where)
-        table: list[np.ndarray] = []
-        whole = True
-        for line, row in lines if header else itertools.chain([(number, first)], lines):
-            table.append(_numbers(row, line, len(first), where))
-            whole = whole and _is_whole(row[column])
-    if not table:
-        raise ValueError(f"{where} there is a header but no line of numbers below it.")
-    numbers = np.stack(table)
-    inputs, targets = check_examples(np.delete(numbers, column, axis=1), numbers[:, column], where)
-    return inputs, targets.astype(np.int64) if whole else targets
 
 
 def read_idx(images_path: FilePath, labels_path: FilePath) -> Examples:
@@ -141,8 +87,8 @@ def read_idx(images_path: FilePath, labels_path: FilePath) -> Examples:
     ValueError
         A file is no IDX file, is shorter or longer than its header says, or lengths disagree.
     """
-    images = _read_array(_existing(images_path, "read_idx"))
-    labels = _read_array(_existing(labels_path, "read_idx"))
+    images = _read_array(existing(images_path, "read_idx"))
+    labels = _read_array(existing(labels_path, "read_idx"))
     if images.dtype == np.uint8:
         images = images.astype(np.float32) / np.float32(255)
     return check_examples(images, labels, f"read_idx: {images_path} and {labels_path}:")
@@ -177,7 +123,7 @@ def _read_array(file: Path) -> np.ndarray:
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def _existing(path: FilePath, reader: str) -> Path:
+def existing(path: FilePath, reader: str) -> Path:
     """The path of a file that is there and not empty."""
     file = Path(path)
     if file.is_dir():
@@ -186,76 +132,16 @@ def _existing(path: FilePath, reader: str) -> Path:
         folder = file.parent
         if not folder.is_dir():
             raise FileNotFoundError(f"{reader}: there is no file {file}, nor the folder {folder}.")
-        cure = _nearest(file.name, [entry.name for entry in folder.iterdir()])
+        cure = nearest(file.name, [entry.name for entry in folder.iterdir()])
         raise FileNotFoundError(f"{reader}: there is no file {file}; in its folder, {cure}")
     if file.stat().st_size == 0:
         raise ValueError(f"{reader}: {file}: the file is empty.")
     return file
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str]) -> str:
     """A cure for a wrong name: the nearest known one, and all of them if they are few."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     shown = ", ".join(repr(one) for one in sorted(known)[:20]) or "nothing"
     return f"{hint}There is {shown}{', ...' if len(known) > 20 else ''}."
-
-
-def _lines(text: TextIO, delimiter: str, where: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines that are not empty, each with its number from 1."""
-    reader = csv.reader(text, delimiter=delimiter)
-    try:
-        for row in reader:
-            if row:
-                yield reader.line_num, row
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where} this is no UTF-8 text ({error}); save it as UTF-8.") from error
-    except csv.Error as error:
-        raise ValueError(f"{where} line {reader.line_num} is no CSV ({error}).") from error
-
-
-def _column(target: int | str, first: list[str], header: bool, where: str) -> int:
-    """The index of the target's column."""
-    if len(first) < 2:
-        raise ValueError(
-            f"{where} the first line has one column, {first[0]!r}; give the delimiter that parts inputs from target."
-        )
-    if isinstance(target, int):
-        if not -len(first) <= target < len(first):
-            raise ValueError(f"{where} there is no column {target}; the first line has {len(first)} columns.")
-        return target % len(first)
-    if not header:
-        raise ValueError(f"{where} there is no header, so no column is named {target!r}; give the column's index.")
-    names = [cell.strip() for cell in first]
-    if names.count(target) != 1:
-        fault = f"{names.count(target)} columns are named" if target in names else "no column is named"
-        raise ValueError(f"{where} {fault} {target!r}; {_nearest(target, names)}")
-    return names.index(target)
-
-
-def _numbers(row: list[str], line: int, columns: int, where: str) -> np.ndarray:
-    """One line's cells as float64."""
-    if len(row) != columns:
-        raise ValueError(f"{where} line {line} has {len(row)} columns, the first has {columns}.")
-    try:
-        return np.array([float(cell) for cell in row])
-    except ValueError:
-        bad = next(i for i, cell in enumerate(row) if not _is_number(cell))
-        raise ValueError(
-            f"{where} line {line}, column {bad}: {row[bad]!r} is not a number; encode text as numbers, fill"
-            " or drop empty cells, and pass header=True if this line names the columns."
-        ) from None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_whole(cell: str) -> bool:
-    digits = cell.strip().lstrip("+-")
-    # Beyond 15 digits float64 no longer holds every whole number.
-    return digits.isdecimal() and len(digits) <= 15

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-import sklearn.datasets
 import sklearn.metrics
 
 from problems import Classification, Dataset, Digits, Network, Regression, mlp
@@ -45,38 +44,6 @@ def _log_loss(targets, logits):
     return sklearn.metrics.log_loss(
         targets, scipy.special.softmax(np.asarray(logits, float), axis=-1), labels=range(10)
     )
-
-
-# Digits
-
-
-def test_digits_are_scikit_learns():
-    data = Digits().dataset
-    assert (data.inputs.shape, data.held_inputs.shape) == ((1437, 64), (360, 64))
-    assert data.classes == 10
-    both = np.concatenate([data.inputs, data.held_inputs])
-    assert (both.min(), both.max()) == (0.0, 1.0)
-    pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
-    want = np.column_stack([pixels, labels])
-    found = np.column_stack([both * 16, np.concatenate([data.targets, data.held_targets])])
-    np.testing.assert_array_equal(found[np.lexsort(found.T)], want[np.lexsort(want.T)])
-    for targets in (data.targets, data.held_targets):
-        np.testing.assert_allclose(np.bincount(targets) / len(targets), np.bincount(labels) / 1797, atol=0.003)
-
-
-def test_digits_network_has_the_hidden_layers_asked_for():
-    params = jax.eval_shape(Digits(hidden=(5, 7)).network.init, KEY)
-    assert [layer["w"].shape for layer in params.values()] == [(64, 5), (5, 7), (7, 10)]
-
-
-def test_digits_can_be_learned_by_gradient():
-    """The problem is what it says: a few hundred steps of plain gradient descent classify held-out digits."""
-    problem = Digits(batch=None)
-    step = eqx.filter_jit(lambda p, w: jax.tree.map(lambda a, g: a - 0.5 * g, w, jax.grad(p.loss)(w, KEY)))
-    weights = problem.init(KEY)
-    for _ in range(300):
-        weights = step(problem, weights)
-    assert problem.report(weights)["accuracy"] > 0.93
 
 
 # The loss
@@ -131,6 +98,8 @@ def test_weight_decay_adds_half_the_squares(digits, params):
     squares = sum(float(np.sum(np.square(leaf))) for leaf in jax.tree.leaves(params))
     np.testing.assert_allclose(_loss(decayed, params), _loss(plain, params) + 0.005 * squares, rtol=1e-5)
     np.testing.assert_array_equal(decayed.report(params)["loss"], plain.report(params)["loss"])
+    sweep = jax.vmap(lambda w: Classification(digits.dataset, digits.network, 64, weight_decay=w).loss(params, KEY))
+    np.testing.assert_allclose(sweep(jnp.array([0.0, 0.01])), [_loss(plain, params), _loss(decayed, params)], rtol=1e-5)
 
 
 def test_half_precision_networks_are_judged_in_float32(digits, params):
@@ -228,6 +197,9 @@ NUMBERS = Dataset(np.zeros((6, 4)), np.zeros((6, 2)), np.zeros((1, 4)), np.zeros
         (lambda: Classification(LABELLED, mlp((4, 3)), 7), r"batch is 7; of 6 training examples .* in 1\.\.6, or None"),
         (lambda: Classification(LABELLED, mlp((4, 3))), "Classification: batch is 256; of 6"),
         (lambda: Classification(LABELLED, mlp((4, 3)), 0), "batch is 0"),
+        (lambda: Classification(LABELLED, mlp((4, 3)), True), "batch is True"),
+        (lambda: Classification(LABELLED, mlp((4, 3)), 2, weight_decay=-1), "weight_decay is -1; give a finite number"),
+        (lambda: Regression(NUMBERS, mlp((4, 2)), 2, weight_decay=np.nan), "Regression: weight_decay is nan"),
         (lambda: Digits(batch=2000), "Digits: batch is 2000; of 1437"),
         (lambda: Classification(LABELLED, mlp((4, 5)), 2), r"shape \(5,\) .* data's classes want \(3,\)"),
         (lambda: Classification(LABELLED, mlp((7, 3)), 2), r"does not take inputs of shape \(2, 2\) \(float32\) each"),
@@ -242,9 +214,20 @@ NUMBERS = Dataset(np.zeros((6, 4)), np.zeros((6, 2)), np.zeros((1, 4)), np.zeros
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_mistakes_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_module_is_no_network():
+    """Nor is one with an `init` and `apply` of its own, such as Flax's: they take other arguments."""
+    module = eqx.nn.Linear(4, 3, key=KEY)
+    with pytest.raises(
+        TypeError, match=r"Classification: network is a Linear, .*equinox_network\(make\).*flax_network"
+    ):
+        Classification(LABELLED, module, None)
 
 
 def test_importing_problems_imports_nothing_heavy():

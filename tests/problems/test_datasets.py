@@ -77,6 +77,15 @@ def test_standardized_uses_the_training_statistics_only():
     np.testing.assert_array_equal(done.targets, data.targets)
 
 
+def test_standardized_only_centers_what_never_varies(x64):
+    """Ten rows of 0.1 have a mean and a deviation that are rounding errors."""
+    inputs = np.column_stack([np.full(10, 0.1), np.arange(10) * 1e-12])
+    done = Dataset(inputs, np.zeros(10), [[0.1, 0.0], [0.2, 0.0]], np.zeros(2)).standardized()
+    np.testing.assert_array_equal(done.inputs[:, 0], 0.0)
+    np.testing.assert_array_equal(done.held_inputs[:, 0], [0.0, 0.1])
+    np.testing.assert_allclose(np.std(done.inputs[:, 1]), 1.0)
+
+
 @pytest.mark.parametrize(("size", "batch"), [(1, 1), (13, 12), (200, 64)])
 def test_a_minibatch_holds_different_examples_with_their_targets(size, batch):
     data = Dataset(np.arange(size), np.arange(size) * 2.0, np.zeros(1, int), np.zeros(1))
@@ -127,6 +136,41 @@ ONE = np.zeros((2, 3)), np.array([0, 1])
 def test_unusable_examples_are_refused(arrays, error, message):
     with pytest.raises(error, match=message):
         Dataset(*arrays)
+
+
+BEYOND = [
+    (
+        ([[1.0], [1e39]], [0, 1]),
+        r"inputs hold 1 value.* beyond float32, the first 1e\+39 at index \(1, 0\); scale them",
+    ),
+    (
+        (ONE[0], [-1e39, 1e300]),
+        r"targets hold 2 value.* beyond float32, the first -1e\+39 at index \(0,\).*jax_enable_x64",
+    ),
+    (([[1], [2**40]], [0, 1]), r"inputs hold 1 value.* beyond int32, the first 1099511627776 at index \(1, 0\)"),
+    ((np.array([[2**40], [0]], np.uint64), [0, 1]), "inputs hold 1 value.* beyond uint32, the first 1099511627776"),
+    ((ONE[0], [1, 2**40]), r"targets hold 1 value.* beyond int32, .* at index \(1,\); number the classes from 0"),
+]
+
+
+@pytest.mark.parametrize(("examples", "message"), BEYOND)
+def test_values_that_the_arrays_cannot_hold_are_refused(examples, message):
+    """Without x64 they would become infinite, or another integer."""
+    for where, make in (
+        ("training ", lambda: Dataset(*examples, *examples)),
+        ("held-out ", lambda: Dataset(np.zeros_like(examples[0]), np.zeros_like(examples[1]), *examples)),
+        ("split: ", lambda: Dataset.split(*examples, held_out=0.5)),
+    ):
+        with pytest.raises(ValueError, match=where + message):
+            make()
+
+
+def test_double_precision_holds_what_needs_it(x64):
+    data = Dataset([[1.0], [1e39]], [1e39, 0.0], [[1.0]], [0.0])
+    assert (data.inputs[1, 0], data.targets[0, 0]) == (1e39, 1e39)
+    assert Dataset([[2**40]], [0], [[1]], [0]).inputs[0, 0] == 2**40
+    with pytest.raises(ValueError, match=r"training targets hold 1 value.* beyond int32"):
+        Dataset([[1.0]], [2**40], [[1.0]], [0])
 
 
 def test_labels_beyond_the_given_classes_are_refused():

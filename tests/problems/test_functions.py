@@ -1,56 +1,15 @@
-"""Test functions against their textbook formulas in NumPy, their known minima, and the laws of shift and rotation."""
+"""Test functions: their known minima, and the laws of shift and rotation."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.optimize
 
 from problems import FUNCTIONS, Function
 
 NAMES = sorted(FUNCTIONS)
 SMOOTH = sorted(set(NAMES) - {"different_powers", "ackley", "schaffer", "step"})
-
-
-def _levy(x):
-    w = 1 + (x - 1) / 4
-    middle = np.sum((w[:-1] - 1) ** 2 * (1 + 10 * np.sin(np.pi * w[:-1] + 1) ** 2))
-    return np.sin(np.pi * w[0]) ** 2 + middle + (w[-1] - 1) ** 2 * (1 + np.sin(2 * np.pi * w[-1]) ** 2)
-
-
-def _ackley(x):
-    return -20 * np.exp(-0.2 * np.sqrt(np.mean(x**2))) - np.exp(np.mean(np.cos(2 * np.pi * x))) + 20 + np.e
-
-
-def _zakharov(x):
-    tilt = sum(0.5 * (i + 1) * value for i, value in enumerate(x))
-    return sum(x**2) + tilt**2 + tilt**4
-
-
-def _schaffer(x):
-    s = [np.hypot(x[i], x[i + 1]) for i in range(len(x) - 1)]
-    return np.mean([np.sqrt(r) + np.sqrt(r) * np.sin(50 * r**0.2) ** 2 for r in s]) ** 2
-
-
-# Written from the literature in its own form, coordinate by coordinate where that is the paper's way.
-TEXTBOOK = {
-    "sphere": lambda x: sum(v * v for v in x),
-    "ellipsoid": lambda x: sum(10 ** (6 * i / (len(x) - 1)) * v**2 for i, v in enumerate(x)),
-    "discus": lambda x: 1e6 * x[0] ** 2 + sum(v**2 for v in x[1:]),
-    "cigar": lambda x: x[0] ** 2 + 1e6 * sum(v**2 for v in x[1:]),
-    "different_powers": lambda x: np.sqrt(sum(abs(v) ** (2 + 4 * i / (len(x) - 1)) for i, v in enumerate(x))),
-    "rosenbrock": scipy.optimize.rosen,
-    "rastrigin": lambda x: 10 * len(x) + sum(v**2 - 10 * np.cos(2 * np.pi * v) for v in x),
-    "ackley": _ackley,
-    "griewank": lambda x: 1 + sum(x**2) / 4000 - np.prod([np.cos(v / np.sqrt(i + 1)) for i, v in enumerate(x)]),
-    "schwefel": lambda x: 418.98288727243369 * len(x) - sum(v * np.sin(np.sqrt(abs(v))) for v in x),
-    "levy": _levy,
-    "zakharov": _zakharov,
-    "styblinski_tang": lambda x: sum(v**4 - 16 * v**2 + 5 * v for v in x) / 2,
-    "schaffer": _schaffer,
-    "step": lambda x: sum(np.floor(v + 0.5) ** 2 for v in x),
-}
 
 
 def _losses(problem, points):
@@ -61,30 +20,6 @@ def _losses(problem, points):
 def _points(name, dimension, count=20):
     low, high = FUNCTIONS[name].domain
     return np.random.default_rng(dimension).uniform(low, high, (count, dimension))
-
-
-def test_every_function_has_a_textbook_formula():
-    assert set(TEXTBOOK) == set(FUNCTIONS)
-
-
-@pytest.mark.parametrize("dimension", [2, 7])
-@pytest.mark.parametrize("name", NAMES)
-def test_float64_equals_the_textbook(name, dimension):
-    points = _points(name, dimension)
-    with jax.enable_x64(True):
-        found = _losses(Function(name, dimension), points)
-        assert found.dtype == jnp.float64
-        scale = np.abs(found).max()
-        np.testing.assert_allclose(found, [TEXTBOOK[name](x) for x in points], rtol=1e-10, atol=1e-12 * scale)
-
-
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"step"}))
-def test_float32_equals_the_textbook(name):
-    points = _points(name, 10).astype(np.float32)
-    found = _losses(Function(name, 10), points)
-    assert found.dtype == jnp.float32
-    want = [TEXTBOOK[name](x.astype(np.float64)) for x in points]
-    np.testing.assert_allclose(found, want, rtol=2e-5)
 
 
 def test_half_precision_is_evaluated_in_float32():
@@ -117,10 +52,12 @@ def test_minimum_is_reached_at_the_optimum_and_nowhere_undercut(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_float32_gap_at_the_optimum_is_rounding(name):
+def test_gap_at_the_optimum_is_rounding_and_never_negative(name):
     problem = Function(name, 10, shift=3, rotation=4)
-    # Schwefel's function subtracts numbers near 419.
-    assert abs(float(problem.report(problem.optimum)["gap"])) <= (1e-3 if name == "schwefel" else 1e-4)
+    assert 0 <= problem.report(problem.optimum)["gap"] <= 1e-10
+    steps = np.random.default_rng(0).normal(size=(300, 10)) * np.logspace(-6, 1, 300)[:, None]
+    report = jax.jit(jax.vmap(problem.report))(problem.optimum + steps.astype(np.float32))
+    assert np.all(report["gap"] >= 0)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -195,6 +132,14 @@ def test_seeds_draw_the_same_landscape_in_both_precisions():
     assert not np.allclose(narrow.shift, Function("sphere", 5, shift=2).shift)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_seed_and_dimension_may_be_integers_of_any_library():
+    found = Function("sphere", np.int64(3), shift=np.int32(2), rotation=jnp.array(5))
+    assert eqx.tree_equal(found, Function("sphere", 3, shift=2, rotation=5))
+    assert type(found.dimension) is int
+    assert Function("sphere", 1, shift=np.array([2])).optimum == 2.0, "a vector of one integer is no seed"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_drawn_optimum_and_start_lie_in_the_domain(name):
     low, high = FUNCTIONS[name].domain
@@ -215,22 +160,6 @@ def test_given_start_is_kept_whatever_the_key():
     assert problem.init(jax.random.key(0)).dtype == jnp.float32
     np.testing.assert_array_equal(Function("sphere", 3, start=2.5).init(jax.random.key(0)), [2.5, 2.5, 2.5])
     assert Function("sphere", 3, start=jnp.ones(3, jnp.bfloat16)).init(jax.random.key(0)).dtype == jnp.bfloat16
-
-
-def test_schwefel_cannot_be_undercut_outside_its_domain():
-    problem = Function("schwefel", 2)
-    points = jnp.asarray(np.random.default_rng(0).uniform(-3000, 3000, (20000, 2)))
-    assert _losses(problem, points).min() > problem.minimum
-    border = jnp.array([500.0, -500.0])
-    np.testing.assert_allclose(problem.loss(border), problem.loss(border * (1 + 1e-6)), rtol=1e-4)
-
-
-def test_step_is_flat_within_a_cell():
-    problem = Function("step", 3)
-    inside = jnp.array([[0.49, -0.5, 0.0], [0.0, 0.0, 0.0]])
-    np.testing.assert_array_equal(_losses(problem, inside), [0.0, 0.0])
-    assert problem.loss(jnp.array([0.5, 0.0, 0.0])) == 1.0
-    np.testing.assert_array_equal(jax.grad(problem.loss)(jnp.array([1.2, 3.4, -0.7])), np.zeros(3))
 
 
 def test_numbers_are_leaves_so_another_landscape_does_not_recompile():
@@ -263,15 +192,6 @@ def test_it_is_deterministic_and_says_so():
     assert problem.loss(x, jax.random.key(1)) == problem.loss(x, jax.random.key(2))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_table_is_complete(name):
-    formula = FUNCTIONS[name]
-    assert formula.equation
-    assert formula.source
-    assert formula.domain[0] < formula.optimum < formula.domain[1]
-    assert formula.value.__doc__
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -281,8 +201,15 @@ def test_the_table_is_complete(name):
         ({"name": "sphere", "dimension": 0}, "at least 1; found 0"),
         ({"name": "rosenbrock", "dimension": 1}, "at least 2; found 1"),
         ({"dimension": 3, "shift": [1.0, 2.0]}, r"shift has shape \(2,\); it must be \(3,\)"),
-        ({"dimension": 3, "shift": 1.5}, r"shift is 1.5; give a vector of shape \(3,\) or an integer seed"),
+        ({"dimension": 3, "shift": 1.5}, r"shift is 1.5; give a vector of shape \(3,\), an integer seed, or None"),
         ({"dimension": 2, "shift": [1.0, np.nan]}, "shift.*non-finite"),
+        ({"dimension": 3, "shift": True}, "shift is True; .* integer seed, or None for no shift"),
+        ({"dimension": 3, "shift": np.False_}, "shift is np.False_; .* None for no shift"),
+        ({"dimension": 3, "shift": -2}, "shift is -2; an integer is a seed, give one of at least 0"),
+        ({"dimension": 3, "rotation": -1}, "rotation is -1; an integer is a seed, give one of at least 0"),
+        ({"name": "sphere", "dimension": 10.0}, "Function: dimension is 10.0; give an integer of at least 1"),
+        ({"name": "rosenbrock", "dimension": "10"}, "Function: dimension is '10'; give an integer of at least 2"),
+        ({"name": "sphere", "dimension": True}, "dimension is True; give an integer"),
         ({"dimension": 3, "start": [[1.0, 2.0, 3.0]]}, r"start has shape \(1, 3\)"),
         ({"dimension": 2, "start": np.inf}, "start.*non-finite"),
         ({"dimension": 3, "rotation": np.eye(2)}, r"rotation has shape \(2, 2\); it must be \(3, 3\)"),
@@ -290,6 +217,7 @@ def test_the_table_is_complete(name):
         ({"dimension": 2, "rotation": np.full((2, 2), np.nan)}, "rotation is not orthogonal"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         Function(**arguments)

@@ -1,5 +1,7 @@
 """Networks against the modules they are made of, and the multilayer perceptron against NumPy."""
 
+import re
+
 import equinox as eqx
 import flax.linen as nn
 import jax
@@ -85,14 +87,18 @@ def test_mlp_layers_of_one_shape_start_apart():
     assert not np.allclose(params["layer_0"]["w"], params["layer_1"]["w"])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_mlp_of_the_same_arguments_is_the_same_object():
-    assert mlp((4, 3)) is mlp([4, 3])
+    assert mlp((4, 3)) is mlp([4, 3]) is mlp(np.array([4, 3]))
     assert mlp((4, 3)) is not mlp((4, 3), jnp.tanh)
 
 
-@pytest.mark.parametrize("sizes", [(4,), (), (4, 0, 3)])
+@pytest.mark.parametrize("sizes", [(4,), (), (4, 0, 3), (4, 2.7, 2), (4, True, 2), (4, "8", 2), 32])
+@pytest.mark.usefixtures("unchecked")
 def test_mlp_refuses_useless_sizes(sizes):
-    with pytest.raises(ValueError, match="give two or more widths of at least 1"):
+    with pytest.raises(
+        ValueError, match=re.escape(f"sizes are {sizes}; give two or more widths, integers of at least")
+    ):
         mlp(sizes)
 
 

@@ -1,6 +1,5 @@
 """Readers: what is written is what is read, and every way a file can be wrong is named."""
 
-import csv
 import gzip
 import math
 import struct
@@ -57,56 +56,6 @@ def test_npz_arrays_by_name(tmp_path):
     inputs, targets = read_npz(str(tmp_path / "d.npz"), inputs="images", targets="labels")
     assert inputs.shape == (2, 3)
     np.testing.assert_array_equal(targets, [0, 1])
-
-
-@given(
-    _arrays("float64", st.tuples(st.integers(1, 6), st.integers(2, 5))),
-    st.data(),
-    st.booleans(),
-    st.sampled_from(",;\t"),
-)
-def test_csv_round_trip(table, data, header, delimiter):
-    target = data.draw(st.integers(-table.shape[1], table.shape[1] - 1))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.csv"
-        with open(path, "w", newline="") as file:
-            writer = csv.writer(file, delimiter=delimiter, quoting=data.draw(st.sampled_from([0, 1])))
-            if header:
-                writer.writerow([f"column {i}" for i in range(table.shape[1])])
-            writer.writerows([[repr(float(v)) for v in row] for row in table])
-        inputs, targets = read_csv(path, target, delimiter=delimiter)
-    np.testing.assert_array_equal(inputs, np.delete(table, target, axis=1))
-    np.testing.assert_array_equal(targets, table[:, target])
-    assert inputs.dtype == targets.dtype == np.float64
-
-
-@given(st.lists(st.integers(-999, 999), min_size=1, max_size=8))
-def test_csv_targets_written_as_whole_numbers_are_labels(labels):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.csv"
-        path.write_text("\n".join(f"0.5,{label}" for label in labels))
-        targets = read_csv(path)[1]
-        assert targets.dtype == np.int64
-        np.testing.assert_array_equal(targets, labels)
-        path.write_text("\n".join(f"0.5,{label}.0" for label in labels))
-        assert read_csv(path)[1].dtype == np.float64
-
-
-def test_csv_target_by_name_bom_blank_lines_and_header_of_numbers(tmp_path):
-    path = tmp_path / "d.csv"
-    path.write_text("\ufeffage, weight\n\n30,70.5\n\n40,80.5\n", encoding="utf-8")
-    inputs, targets = read_csv(path, "age")
-    np.testing.assert_array_equal(inputs, [[70.5], [80.5]])
-    np.testing.assert_array_equal(targets, [30, 40])
-    path.write_text("1990,2000\n1.0,2.0\n")
-    assert len(read_csv(path)[0]) == 2
-    np.testing.assert_array_equal(read_csv(path, "2000", header=True)[1], [2.0])
-
-
-def test_csv_numbers_beyond_float64_are_no_labels(tmp_path):
-    path = tmp_path / "d.csv"
-    path.write_text("1,12345678901234567890123\n")
-    assert read_csv(path)[1].dtype == np.float64
 
 
 @pytest.mark.parametrize("kind", sorted(IDX_CODES))
@@ -182,9 +131,8 @@ def test_missing_empty_and_folder(reader, tmp_path):
 )
 def test_npz_faults(arrays, error, message, tmp_path):
     np.savez(tmp_path / "d.npz", **arrays)
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(error, match=rf"d\.npz: .*{message}"):
         read_npz(tmp_path / "d.npz")
-    assert "d.npz" in str(caught.value)
 
 
 def test_npz_that_is_none(tmp_path):
@@ -212,48 +160,6 @@ def test_npz_with_damaged_bytes(tmp_path):
         read_npz(path)
 
 
-# Faults: csv
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "message"),
-    [
-        ("\n\n", {}, "the file is empty"),
-        ("a,b\n", {}, "a header but no line of numbers"),
-        ("a,b\n1,2\n3,x\n", {}, "line 3, column 1: 'x' is not a number"),
-        ("1,2\n3,\n", {}, "line 2, column 1: '' is not a number; .*fill or drop empty cells"),
-        ("a,1\n2,3\n", {}, "line 1, column 0: 'a' is not a number; .*header=True"),
-        ("a,b\n1,2\n", {"header": False}, "line 1, column 0: 'a' is not a number"),
-        ("1,2\n3,4,5\n", {}, "line 2 has 3 columns, the first has 2"),
-        ("a,b\n1,nan\n2,3\n", {}, r"targets hold 1 non-finite value\(s\), the first nan at index \(0,\)"),
-        ("1,2\n-inf,3\n", {}, r"inputs hold 1 non-finite value\(s\), the first -inf at index \(1, 0\)"),
-        ("1\n2\n", {}, "one column, '1'; give the delimiter"),
-        ("1;2\n", {}, "one column, '1;2'; give the delimiter"),
-        ("1,2\n", {"target": 2}, "there is no column 2; the first line has 2 columns"),
-        ("1,2\n", {"target": -3}, "there is no column -3"),
-        ("1,2\n", {"target": "price"}, "there is no header, so no column is named 'price'"),
-        ("size,price\n1,2\n", {"target": "prize"}, r"no column is named 'prize'; did you mean 'price'\?"),
-        ("a,a\n1,2\n", {"target": "a"}, "2 columns are named 'a'"),
-    ],
-)
-def test_csv_faults(text, options, message, tmp_path):
-    path = tmp_path / "d.csv"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message) as caught:
-        read_csv(path, **options)
-    assert "d.csv" in str(caught.value)
-
-
-def test_csv_that_is_no_text(tmp_path):
-    path = tmp_path / "d.csv"
-    path.write_bytes(b"1,\xff\xfe\n")
-    with pytest.raises(ValueError, match=r"d\.csv: this is no UTF-8 text"):
-        read_csv(path)
-    path.write_text("1," + "2" * 200_000)
-    with pytest.raises(ValueError, match="line 1 is no CSV"):
-        read_csv(path)
-
-
 # Faults: IDX
 
 GOOD = _idx(np.zeros((2, 3, 3), np.uint8))
@@ -278,6 +184,5 @@ GOOD = _idx(np.zeros((2, 3, 3), np.uint8))
 def test_idx_faults(data, message, tmp_path):
     (tmp_path / "images").write_bytes(data)
     (tmp_path / "labels").write_bytes(_idx(np.zeros(2, np.uint8)))
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(ValueError, match=rf"images.*: .*{message}"):
         read_idx(tmp_path / "images", tmp_path / "labels")
-    assert "images" in str(caught.value)
