@@ -280,3 +280,16 @@ def test_parameters_may_be_any_tree_of_floats(name, kind):
 def test_other_parameters_are_refused_by_name(name, start, error, message):
     with pytest.raises(error, match=message):
         evolve.minimize(lambda params: 0.0, start, ROWS[name].optimizer, generations=1)
+    with pytest.raises(error, match=message):
+        ROWS[name].optimizer.init(start, jax.random.key(0))
+
+
+@each()
+def test_plateaus_leave_the_state_finite(name):
+    """A loss that is flat, and one that is flat from the optimum outwards: a thousand generations of ties."""
+    optimizer = ROWS[name].optimizer
+    for loss in (lambda x: 0.0 * jnp.sum(x), lambda x: jnp.sum(jnp.floor(jnp.abs(x)))):
+        result = evolve.minimize(loss, jnp.full(2, 0.5), optimizer, generations=1000)
+        assert result.failed == 0
+        assert all(np.all(np.isfinite(value)) for value in result.answer)
+        assert all(np.isfinite(value) for value in optimizer.status(result.state).values())

@@ -2,8 +2,8 @@
 
 from jaxtyping import Array, Float, Int
 
+from evolve.core.checks import check_between, check_positive
 from evolve.core.estimator import Estimator
-from evolve.core.optimizer import check_positive
 from evolve.core.perturbation import Antithetic, Perturbation, Rademacher
 from evolve.core.schedule import Number, Power, Scalar, at
 
@@ -40,9 +40,8 @@ class SPSA(Estimator):
     gamma: Scalar = 0.101
 
     def __check_init__(self) -> None:
-        check_positive(self, alpha=self.alpha, gamma=self.gamma)
-        if isinstance(self.stability, (int, float)) and not 0 <= self.stability < float("inf"):
-            raise ValueError(f"SPSA: stability is {self.stability}; it must be at least 0.")
+        check_positive(self, schedules=False, alpha=self.alpha, gamma=self.gamma)
+        check_between(self, 0, float("inf"), schedules=False, stability=self.stability)
 
     def radius(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """c_k."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core.checks import check_count
 from evolve.core.evaluation import batch_losses, graded
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
@@ -49,13 +50,22 @@ class Device(Backend):
     common: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
-        if self.chunk != "auto" and self.chunk < 1:
-            raise ValueError(f"Device: chunk is {self.chunk!r}; it must be 'auto' or at least 1.")
-        if self.memory is not None and self.memory < 1:
-            raise ValueError(f"Device: memory is {self.memory} bytes; it must be at least 1.")
+        if isinstance(self.chunk, str) and self.chunk != "auto":
+            raise ValueError(f"Device: chunk is {self.chunk!r}; it must be 'auto' or a whole number of at least 1.")
+        if not isinstance(self.chunk, str):
+            check_count(self, 1, chunk=self.chunk)
+        if self.memory is not None:
+            check_count(self, 1, memory=self.memory)
 
     def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
-        """Losses, shape (size,); may be called inside `jit` and `vmap`."""
+        """Losses, shape (size,); may be called inside `jit` and `vmap`.
+
+        Raises
+        ------
+        ValueError
+            The problem is plain Python, which a device cannot run.
+        """
+        _check_traceable(problem)
         return self.part(problem, population, key, 0, population.size)
 
     def part(
@@ -103,9 +113,24 @@ class Mesh(Backend):
     devices: int | None = eqx.field(static=True, default=None)
     inner: Device = Device()
 
+    def __check_init__(self) -> None:
+        if self.devices is not None:
+            check_count(self, 1, devices=self.devices)
+
     def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
-        """Losses, shape (size,), the same on every device."""
+        """Losses, shape (size,), the same on every device.
+
+        Raises
+        ------
+        ValueError
+            There are fewer devices, they do not divide the population, or the problem is plain Python.
+        """
+        _check_traceable(problem)
         devices = jax.devices()[: self.devices]
+        if self.devices is not None and len(devices) < self.devices:
+            raise ValueError(
+                f"Mesh: devices is {self.devices}, but there are {len(devices)}; ask for fewer, or for all."
+            )
         group = population.directions.group
         if population.size % (len(devices) * group):
             raise ValueError(
@@ -122,6 +147,11 @@ class Mesh(Backend):
 
         run = jax.shard_map(part, mesh=mesh, in_specs=(spread, same), out_specs=spread, check_vma=False)
         return run(jnp.arange(len(devices)) * count, (problem, population, key))
+
+
+def _check_traceable(problem: Problem) -> None:
+    if problem.host:
+        raise ValueError("a host fitness is plain Python, which a device cannot run; evaluate it with Workers().")
 
 
 def ask_oracle(

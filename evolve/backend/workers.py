@@ -8,10 +8,13 @@ from concurrent.futures import Executor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from evolve.core.population import Population
 from evolve.core.problem import Problem
-from evolve.core.trees import Params, as_arrays, take
+from evolve.core.trees import Params, as_arrays, float_dtype, take
 
 
 class Workers:
@@ -38,7 +41,13 @@ class Workers:
         self.timeout = timeout
         self.first_error: str | None = None
 
-    def evaluate(self, problem: Problem, members: Params, key: np.ndarray, size: int) -> np.ndarray:
+    def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
+        """The members' losses, shape (size,), as `Device().evaluate` gives them; NaN where a member failed."""
+        words = np.asarray(jax.random.key_data(key))
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: a failed member
+            return jnp.asarray(self.losses(problem, population.members(), words, population.size).astype(float_dtype()))
+
+    def losses(self, problem: Problem, members: Params, key: np.ndarray, size: int) -> np.ndarray:
         """The losses of formed members (leading axis `size`), shape (size,), float64, NaN where a member failed.
 
         `key` is the generation's, as 32-bit words.

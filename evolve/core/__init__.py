@@ -1,11 +1,12 @@
 """Problems, populations, perturbations and optimizers: what every other room builds on."""
 
 from evolve.core.estimator import Estimator, EstimatorState
+from evolve.core.evaluation import graded
 from evolve.core.lowrank import Factored, Perturbed
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
 from evolve.core.population import Directions, Drawn, Population, Stored
-from evolve.core.problem import Problem, wrap
+from evolve.core.problem import Problem, required, wrap
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
 from evolve.core.shaping import Elite, by_rank, centered_ranks, difference, recombination, z_score
 from evolve.core.trees import Geometry
@@ -38,7 +39,9 @@ __all__ = [
     "by_rank",
     "centered_ranks",
     "difference",
+    "graded",
     "recombination",
+    "required",
     "wrap",
     "z_score",
 ]

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from evolve.core.optimizer import Optimizer, check_between, check_population, check_positive
+from evolve.core.checks import check_between, check_kind, check_population, check_positive, check_update
+from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Antithetic, Perturbation
 from evolve.core.population import Drawn, Population
 from evolve.core.schedule import Number, at
 from evolve.core.shaping import Shaping, difference
-from evolve.core.trees import Geometry, Params, scaled, select
+from evolve.core.trees import Geometry, Params, begin, scaled, select
 
 
 class EstimatorState(eqx.Module):
@@ -47,7 +48,8 @@ class Estimator(Optimizer):
     shaping
         Losses to weights.
     update
-        Any complete optax optimizer, such as `optax.adam(0.01)`, in place of the default one.
+        Any complete optax optimizer, such as `optax.adam(0.01)`, in place of the default one. One that wants a value
+        (`optax.contrib.reduce_on_plateau`) gets the mean loss; line searches belong to `Gradient`.
     weight_decay
         Each step of the default update also takes learning_rate * weight_decay of the center away, at least 0, or a
         schedule (decoupled: Loshchilov and Hutter 2019, algorithm 2; as a penalty: Salimans et al. 2017).
@@ -64,14 +66,27 @@ class Estimator(Optimizer):
     weight_decay: Number = 0.0
 
     def __check_init__(self) -> None:
+        check_kind(self, Perturbation, "give Antithetic(), say", perturbation=self.perturbation)
         check_population(self, self.population, group=self.perturbation.group)
-        check_positive(self, sigma=self.sigma, learning_rate=self.learning_rate)
-        if self.update is not None and self.learning_rate is not None:
-            raise ValueError(
-                f"{type(self).__name__}: learning_rate is {self.learning_rate}, but the update given has its own; "
-                "leave one of them out."
-            )
+        check_positive(self, sigma=self.sigma)
         check_between(self, 0, float("inf"), weight_decay=self.weight_decay)
+        if not callable(self.shaping):
+            raise TypeError(f"{type(self).__name__}: shaping is {self.shaping!r}; give a function such as z_score.")
+        if self.learning_rate is not None:
+            check_positive(self, learning_rate=self.learning_rate)
+        if self.update is not None:
+            check_update(self, self.update)
+            self._check_own_update()
+
+    def _check_own_update(self) -> None:
+        """An update of the user's own has its own learning rate and decay."""
+        decays = callable(self.weight_decay) or (isinstance(self.weight_decay, (int, float)) and self.weight_decay != 0)
+        for option, given in (("learning_rate", self.learning_rate is not None), ("weight_decay", decays)):
+            if given:
+                raise ValueError(
+                    f"{type(self).__name__}: {option} is {getattr(self, option)}, but the update given has its own; "
+                    "leave one of them out."
+                )
 
     def radius(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The sigma of a generation."""
@@ -88,8 +103,7 @@ class Estimator(Optimizer):
     def init(self, params: Params, key: PRNGKeyArray) -> EstimatorState:
         """Start at the parameters."""
         del key
-        geometry = Geometry.of(params)
-        center = geometry.working(params)
+        geometry, center = begin(self, params)
         return EstimatorState(center, self._update().init(center), jnp.zeros((), jnp.int32), geometry)
 
     def ask(self, state: EstimatorState, key: PRNGKeyArray) -> Population:
@@ -106,7 +120,8 @@ class Estimator(Optimizer):
             failed = jnp.any(jnp.isinf(losses).reshape(-1, group), axis=1, keepdims=True)
             losses = jnp.where(failed, jnp.inf, losses.reshape(-1, group)).reshape(-1)
         gradient = scaled(population.combine(self.shaping(losses)), 1.0 / population.scale)
-        step, update = self._update().update(gradient, state.update, state.center)
+        mean = jnp.mean(losses, where=jnp.isfinite(losses))
+        step, update = self._update().update(gradient, state.update, state.center, value=mean)
         if self.update is None:
             decay = at(self.weight_decay, state.generation)
             step = jax.tree.map(lambda move, x: move + decay.astype(x.dtype) * x, step, state.center)
@@ -125,8 +140,8 @@ class Estimator(Optimizer):
         status = {"sigma": self.radius(state.generation)}
         return status if self.update is not None else status | {"learning_rate": self.rate(state.generation)}
 
-    def _update(self) -> optax.GradientTransformation:
-        return self.transformation() if self.update is None else self.update
+    def _update(self) -> optax.GradientTransformationExtraArgs:
+        return optax.with_extra_args_support(self.transformation() if self.update is None else self.update)
 
 
 # Made once: a fresh transformation is a fresh function, and jit would compile for it anew.

@@ -12,6 +12,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from evolve.core.population import Population
 from evolve.core.trees import Params, select
 
+_WANTED = {
+    "gradient": "it learns from a gradient; give evolve.core.graded(problem, population, key).",
+    "loss": "it learns from losses alone; give an array of one loss a member.",
+}
+
 State = Any  # a pytree of arrays; each method has its own record
 
 
@@ -79,8 +84,10 @@ class Optimizer(eqx.Module):
         ValueError
             The losses' shape is not (size,).
         TypeError
-            The losses are not floating-point numbers.
+            The losses are not floating-point numbers, or a gradient is missing.
         """
+        if (self.oracle == "gradient") != isinstance(losses, Graded):
+            raise TypeError(f"{type(self).__name__}.tell: {_WANTED[self.oracle]}")
         values = jnp.asarray(losses.losses if isinstance(losses, Graded) else losses)
         _check_losses(type(self).__name__, values, population.size)
         finite = jnp.isfinite(values)
@@ -90,7 +97,8 @@ class Optimizer(eqx.Module):
             learned = self.learn(state, population, Graded(clean, losses.gradient, losses.function))
         else:
             learned = self.learn(state, population, clean)
-        return select(jnp.any(finite), learned, state)
+        # Finite losses may still overflow on their way: what cannot be deployed is not learned.
+        return select(jnp.any(finite) & _all_finite(self.answer(learned)), learned, state)
 
 
 def _check_losses(name: str, losses: Array, size: int) -> None:
@@ -102,45 +110,3 @@ def _check_losses(name: str, losses: Array, size: int) -> None:
 
 def _all_finite(tree: Params) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-
-def check_population(owner: Any, size: int, least: int = 2, group: int = 1) -> None:
-    """Refuse a population that is too small, or that antithetic pairs do not divide.
-
-    Raises
-    ------
-    ValueError
-        Naming the class, the value and the cure.
-    """
-    name = type(owner).__name__
-    if size < least:
-        raise ValueError(f"{name}: population is {size}; it needs at least {least} members.")
-    if group > 1 and size % group:
-        kind = "an even number" if group == 2 else f"a multiple of {group}"
-        raise ValueError(f"{name}: population is {size}; antithetic pairs need {kind}.")
-
-
-def check_positive(owner: Any, **numbers: Any) -> None:
-    """Refuse plain numbers that are not positive and finite; schedules and traced values pass.
-
-    Raises
-    ------
-    ValueError
-        Naming the class, the option, the value and what is allowed.
-    """
-    for option, value in numbers.items():
-        if isinstance(value, (int, float)) and not 0 < value < float("inf"):
-            raise ValueError(f"{type(owner).__name__}: {option} is {value}; it must be positive and finite.")
-
-
-def check_between(owner: Any, low: float, high: float, **numbers: Any) -> None:
-    """Refuse plain numbers outside [low, high]; schedules and traced values pass.
-
-    Raises
-    ------
-    ValueError
-        Naming the class, the option, the value and what is allowed.
-    """
-    for option, value in numbers.items():
-        if isinstance(value, (int, float)) and not low <= value <= high:
-            raise ValueError(f"{type(owner).__name__}: {option} is {value}; it must lie in [{low}, {high}].")

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core.checks import check_between, check_count, check_kind
 from evolve.core.lowrank import Factored, factor_shape, form, is_factored
 from evolve.core.trees import Params, take
 
@@ -125,8 +126,8 @@ class LowRank(Perturbation):
     law: Law = Gaussian()
 
     def __check_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"LowRank: rank is {self.rank}; it must be at least 1.")
+        check_count(self, 1, rank=self.rank)
+        check_kind(self, Law, "give Gaussian() or Rademacher()", law=self.law)
 
     def direction(self, key: PRNGKeyArray, i: Int[Array, ""] | int, like: Params) -> Direction:
         """Factors for matrices, full draws for the rest."""
@@ -145,6 +146,9 @@ class Antithetic(Perturbation):
     """Pairs: members 2j and 2j + 1 get +d_j and -d_j of the inner perturbation (two-sided differences)."""
 
     inner: Perturbation = Gaussian()
+
+    def __check_init__(self) -> None:
+        check_kind(self, Perturbation, "give Gaussian(), say", inner=self.inner)
 
     @property
     def group(self) -> int:
@@ -185,9 +189,8 @@ class Sparse(Perturbation):
     inner: Perturbation = Gaussian()
 
     def __check_init__(self) -> None:
-        fraction: Any = self.fraction  # may be traced
-        if isinstance(fraction, (int, float)) and not 0 < fraction <= 1:
-            raise ValueError(f"Sparse: fraction is {fraction}; it must lie in (0, 1].")
+        check_between(self, 0, 1, schedules=False, above=True, fraction=self.fraction)
+        check_kind(self, Perturbation, "give Gaussian(), say", inner=self.inner)
         if self.inner.group != 1:
             raise ValueError("Sparse: masks must not differ within a pair; write Antithetic(Sparse(...)) instead.")
 
@@ -196,8 +199,8 @@ class Sparse(Perturbation):
         values, masks = jax.random.split(key)
 
         def mask(k: PRNGKeyArray, leaf: Any) -> Array:
-            kept = jax.random.bernoulli(k, self.fraction, leaf.shape)
-            return kept.astype(leaf.dtype) / jnp.sqrt(jnp.asarray(self.fraction, leaf.dtype))
+            fraction = jnp.asarray(self.fraction, leaf.dtype)
+            return jax.random.bernoulli(k, fraction, leaf.shape).astype(leaf.dtype) / jnp.sqrt(fraction)
 
         drawn = form(self.inner.direction(values, i, like))
         return jax.tree.map(jnp.multiply, drawn, _each_leaf(mask, masks, i, like))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from evolve.core.trees import Params, as_arrays
@@ -71,12 +72,18 @@ class Wrapped(Problem):
 
     def init(self, key: PRNGKeyArray) -> Params:
         """The given start, or what the given function draws from the key."""
-        return as_arrays(self.start(key) if callable(self.start) else self.start)
+        # A model may be callable, but it has leaves; a function is its own and only one.
+        leaves = jax.tree.leaves(self.start)
+        drawn = callable(self.start) and len(leaves) == 1 and leaves[0] is self.start
+        return as_arrays(self.start(key) if drawn else self.start)
 
     def loss(self, params: Params, key: Any) -> Any:
         """The function's value, whatever it is until it is checked, its sign changed where it is to be maximized."""
         value = self.function(params, key) if self.takes_key else self.function(params)
-        return value if self.sign == 1.0 else self.sign * value
+        if self.sign == 1.0:
+            return value
+        # On a device an integer stays one, and is refused; on the host minus an unsigned or true one is no number.
+        return self.sign * value if self.on_host else -value
 
 
 def wrap(
@@ -105,7 +112,7 @@ def wrap(
     Raises
     ------
     TypeError
-        The function is not callable, or takes neither one nor two arguments.
+        The function is not callable, or needs something else than (params) or (params, key).
     """
     if not callable(function):
         raise TypeError(f"wrap: {function!r} is not callable; pass a function of (params) or (params, key).")
@@ -118,15 +125,27 @@ def wrap(
     )
 
 
+def required(function: Callable[..., Any]) -> list[str]:
+    """Names of the parameters that a call of the function must give.
+
+    Raises
+    ------
+    ValueError
+        The function, a builtin, does not say what it takes.
+    """
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
+
+
 def _takes_key(function: Callable[..., Any]) -> bool:
-    """Whether a function needs two positional arguments; builtins without a signature are taken to need one."""
+    """Whether a function is one of (params, key); builtins without a signature are taken to be one of (params)."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        needed, parameters = required(function), list(inspect.signature(function).parameters.values())
     except ValueError:
         return False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [p for p in parameters if p.kind in kinds and p.default is inspect.Parameter.empty]
-    if len(needed) > 2:
-        names = ", ".join(p.name for p in needed)
-        raise TypeError(f"wrap: the function needs ({names}); it may need (params) or (params, key) only.")
-    return len(needed) == 2
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if len(needed) > 2 or by_name or not (places or any(p.kind is p.VAR_POSITIONAL for p in parameters)):
+        raise TypeError(f"wrap: the function needs ({', '.join(needed)}); it must need (params) or (params, key) only.")
+    return len(needed) == 2 or (len(places) > 1 and places[1].name == "key")

@@ -9,6 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from evolve.core.checks import check_positive
+
 Scalar: TypeAlias = Any  # float | Float[Array, ""], for what does not change
 Number: TypeAlias = Any  # float | Float[Array, ""] | Callable[[Int[Array, ""]], Float[Array, ""]]
 
@@ -20,17 +22,23 @@ class Power(eqx.Module):
     offset: Number = 1.0
     exponent: Number = 0.602
 
+    def __check_init__(self) -> None:
+        check_positive(self, schedules=False, offset=self.offset)
+
     def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The value at a generation."""
         return self.initial / (1.0 + generation / self.offset) ** self.exponent
 
 
 class Exponential(eqx.Module):
-    """From `initial` to `final` in `steps` generations by a constant factor, then `final` (geometric cooling)."""
+    """From `initial` to `final`, both > 0, in `steps` generations by a constant factor, then `final` (cooling)."""
 
     initial: Number
     final: Number
     steps: Number
+
+    def __check_init__(self) -> None:
+        check_positive(self, schedules=False, initial=self.initial, final=self.final, steps=self.steps)
 
     def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The value at a generation."""
@@ -45,6 +53,9 @@ class Linear(eqx.Module):
     final: Number
     steps: Number
 
+    def __check_init__(self) -> None:
+        check_positive(self, schedules=False, steps=self.steps)
+
     def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The value at a generation."""
         return self.initial + (self.final - self.initial) * jnp.minimum(generation / self.steps, 1.0)
@@ -57,6 +68,9 @@ class Cosine(eqx.Module):
     final: Number
     steps: Number
 
+    def __check_init__(self) -> None:
+        check_positive(self, schedules=False, steps=self.steps)
+
     def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The value at a generation."""
         part = jnp.minimum(generation / self.steps, 1.0)
@@ -65,7 +79,5 @@ class Cosine(eqx.Module):
 
 def at(number: Number, generation: Int[Array, ""]) -> Float[Array, ""]:
     """The number at a generation, whether it is constant or a schedule."""
-    if callable(number):
-        value: Any = number(generation)
-        return value
-    return jnp.asarray(number)
+    value = jnp.asarray(number(generation) if callable(number) else number)
+    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(float)

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from evolve.core.checks import check_between
+
 Shaping: TypeAlias = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 
 
@@ -46,9 +48,9 @@ def recombination(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Floa
 
 
 def centered_ranks(losses: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Losses to weights in [-1/2, 1/2], the best lowest; a NaN ranks worst (Salimans et al. 2017, section 2.1).
+    """Ranks from -1/2, the best, to 1/2, divided by n; a NaN ranks worst (Salimans et al. 2017, section 2.1).
 
-    Divided by n, as every shaping here: the sum over the population is then a mean.
+    Every shaping here is divided by n: the sum over the population is then a mean.
     """
     size = losses.shape[0]
     return by_rank(losses, jnp.linspace(-0.5, 0.5, size, dtype=losses.dtype)) / size
@@ -82,13 +84,12 @@ class Elite(eqx.Module):
     fraction: float = eqx.field(static=True, default=0.5)
 
     def __check_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"Elite: fraction is {self.fraction}; it must lie in (0, 1].")
+        check_between(self, 0, 1, schedules=False, above=True, fraction=self.fraction)
 
     def __call__(self, losses: Float[Array, " n"]) -> Float[Array, " n"]:
         """Weights <= 0 that sum to -1: following them downhill moves to the mean of the elite."""
         size = losses.shape[0]
-        parents = max(1, int(size * self.fraction))
+        parents = max(1, int(size * self.fraction + 1e-9))  # 0.29 of 100 is 28.999999999999996
         places = jnp.arange(1, size + 1, dtype=losses.dtype)
         raw = jnp.where(places <= parents, jnp.log(parents + 0.5) - jnp.log(places), 0.0)
         return -recombination(losses, raw / jnp.sum(raw))

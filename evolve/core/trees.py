@@ -16,7 +16,7 @@ Params: TypeAlias = Any  # any pytree of floating-point arrays
 
 def as_arrays(params: Params) -> Params:
     """Python and NumPy numbers become arrays; everything else stays."""
-    return jax.tree.map(jnp.asarray, params)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf, params)
 
 
 def check_params(params: Params, where: str) -> None:
@@ -37,9 +37,8 @@ def check_params(params: Params, where: str) -> None:
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
             kind = dtype if dtype is not None else type(leaf).__name__
-            raise TypeError(
-                f"{where}: {name} is {kind}; only floating-point leaves can be searched: close over it instead."
-            )
+            cure = "close over it instead" if dtype is None else "write it as a float, or close over it instead"
+            raise TypeError(f"{where}: {name} is {kind}; only floating-point leaves can be searched: {cure}.")
         if isinstance(leaf, jax.core.Tracer):
             continue
         bad = int(np.sum(~np.isfinite(np.asarray(leaf, dtype=np.float64))))
@@ -65,6 +64,20 @@ def scaled(tree: Params, factor: Any) -> Params:
 def float_dtype() -> Any:
     """float64 where x64 is on, else float32: what methods that need geometry (CMA-ES) compute in."""
     return jnp.zeros((), float).dtype
+
+
+def begin(owner: Any, params: Params) -> "tuple[Geometry, Params]":
+    """What every `init` starts with: the parameters' geometry, and themselves in working precision.
+
+    Raises
+    ------
+    ValueError, TypeError
+        They cannot be searched; see `check_params`.
+    """
+    params = as_arrays(params)
+    check_params(params, f"{type(owner).__name__}.init")
+    geometry = Geometry.of(params)
+    return geometry, geometry.working(params)
 
 
 class Geometry(eqx.Module):

@@ -5,12 +5,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from evolve.core.checks import check_between, check_count, check_kind, check_positive
 from evolve.core.lowrank import form
-from evolve.core.optimizer import Optimizer, check_between, check_positive
+from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Gaussian, Perturbation
 from evolve.core.population import Population
 from evolve.core.schedule import Exponential, Number, Scalar, at
-from evolve.core.trees import Geometry, Params, select, take
+from evolve.core.trees import Geometry, Params, begin, select, take
 
 
 class AnnealingState(eqx.Module):
@@ -64,20 +65,26 @@ class SimulatedAnnealing(Optimizer):
 
     def __check_init__(self) -> None:
         check_positive(self, step=self.step, temperature=self.temperature)
-        check_between(self, 1, float("inf"), chains=self.chains, ladder=self.ladder)
+        check_kind(self, Perturbation, "give Gaussian(), say", proposal=self.proposal)
+        check_count(self, 1, chains=self.chains)
+        check_between(self, 1, float("inf"), schedules=False, ladder=self.ladder)
+        if self.proposal.group > 1:
+            raise ValueError(
+                "SimulatedAnnealing: proposals of different chains cannot be antithetic; give the inner law."
+            )
 
     def init(self, params: Params, key: PRNGKeyArray) -> AnnealingState:
         """Every chain at the start, which counts as not yet evaluated: the first proposals are accepted."""
         del key
-        geometry = Geometry.of(params)
-        start = geometry.working(params)
+        geometry, start = begin(self, params)
         current = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.chains, *leaf.shape)), start)
         losses, zero = jnp.full(self.chains, jnp.inf), jnp.zeros(())
         return AnnealingState(current, losses, start, jnp.asarray(jnp.inf), zero, jnp.zeros((), jnp.int32), geometry)
 
     def ask(self, state: AnnealingState, key: PRNGKeyArray) -> Population:
         """One proposal a chain, after the current states where those are evaluated again."""
-        moves = form(self.proposal.batch(key, 0, self.chains, state.geometry.like))
+        moves, _ = jax.random.split(key)
+        moves = form(self.proposal.batch(moves, 0, self.chains, state.geometry.like))
         step = at(self.step, state.generation)
         members = jax.tree.map(lambda x, move: x + step.astype(x.dtype) * move, state.current, moves)
         if self.reevaluate:
@@ -85,10 +92,14 @@ class SimulatedAnnealing(Optimizer):
         return Population.of(members, state.geometry, key)
 
     def learn(self, state: AnnealingState, population: Population, losses: Float[Array, " size"]) -> AnnealingState:
-        """Accept or stay, then perhaps exchange. The chances come from the key that `ask` was given."""
-        old, new = (losses[: self.chains], losses[-self.chains :]) if self.reevaluate else (state.losses, losses)
+        """Accept or stay, then perhaps exchange."""
+        old, new = state.losses, losses[-self.chains :]
+        if self.reevaluate:  # of a state that could not be evaluated again, the last loss is what is known
+            old = jnp.where(jnp.isfinite(losses[: self.chains]), losses[: self.chains], old)
         proposals = jax.tree.map(lambda leaf: leaf[-self.chains :], population.stored)
-        chance, swap = jax.random.split(jax.random.fold_in(population.key, 1))
+        # The other half of the key than the proposals were drawn from: a move must not decide its own acceptance.
+        _, decide = jax.random.split(population.key)
+        chance, swap = jax.random.split(decide)
         temperatures = self._temperatures(state.generation)
         accept = _metropolis(chance, jnp.where(jnp.isnan(new - old), 0.0, new - old) / temperatures) & jnp.isfinite(new)
         current = jax.vmap(select)(accept, proposals, state.current)
@@ -117,7 +128,7 @@ class SimulatedAnnealing(Optimizer):
         return {"temperature": self._temperatures(state.generation)[0], "accepted": state.accepted}
 
     def _temperatures(self, generation: Int[Array, ""]) -> Float[Array, " chains"]:
-        return at(self.temperature, generation) * jnp.asarray(self.ladder) ** jnp.arange(self.chains)
+        return at(self.temperature, generation) * jnp.asarray(self.ladder, float) ** jnp.arange(self.chains)
 
 
 def _metropolis(key: PRNGKeyArray, climb: Float[Array, " n"]) -> Bool[Array, " n"]:

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from evolve.core.optimizer import Optimizer, check_population, check_positive
+from evolve.core.checks import check_population, check_positive
+from evolve.core.optimizer import Optimizer
 from evolve.core.population import Population, Stored
 from evolve.core.refresh import refresh
 from evolve.core.schedule import Scalar
 from evolve.core.shaping import recombination
-from evolve.core.trees import Geometry, Params, float_dtype
+from evolve.core.trees import Geometry, Params, begin, float_dtype
 from evolve.methods.cma_parameters import Parameters, default_population, parameters
 
 
@@ -82,7 +83,7 @@ class _CMA(Optimizer):
     active: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
-        check_positive(self, sigma=self.sigma)
+        check_positive(self, schedules=False, sigma=self.sigma)
         if self.population is not None:
             check_population(self, self.population)
 
@@ -98,8 +99,8 @@ class _CMA(Optimizer):
     def init(self, params: Params, key: PRNGKeyArray) -> CMAState:
         """The isotropic normal distribution around the parameters."""
         del key
-        geometry = Geometry.of(params)
-        n, mean = geometry.size, geometry.ravel(params)
+        geometry, start = begin(self, params)
+        n, mean = geometry.size, geometry.ravel(start)
         zeros = jnp.zeros_like(mean)
         sigma = jnp.asarray(self.sigma, float_dtype())
         return CMAState(mean, sigma, self._first_shape(n), zeros, zeros, jnp.zeros((), jnp.int32), geometry)
@@ -119,20 +120,25 @@ class _CMA(Optimizer):
         tables = jnp.asarray([p.mean_weights, p.weights], y.dtype)
         mean_weights, weights = jax.vmap(recombination, (None, 0))(losses, tables)
 
+        # Of the weights in use: ties share theirs, and a failed member's go to the others.
+        mu_eff = 1 / jnp.sum(mean_weights**2)
         shift = mean_weights @ y
         mean = state.mean + state.sigma * shift  # eq. 42
-        pull = (p.c_sigma * (2 - p.c_sigma) * p.mu_eff) ** 0.5
+        pull = jnp.sqrt(p.c_sigma * (2 - p.c_sigma) * mu_eff)
         path_sigma = (1 - p.c_sigma) * state.path_sigma + pull * state.shape.whiten(shift)  # eq. 43
         length = jnp.linalg.norm(path_sigma)
         # The cap keeps one lucky generation from multiplying sigma by more than e, as the reference does.
         sigma = state.sigma * jnp.exp(jnp.minimum(1.0, p.c_sigma / p.d_sigma * (length / p.chi - 1)))  # eq. 44
 
+        limits = jnp.finfo(sigma.dtype)
+        unit = _unit(state.shape.scales)
+        sigma = jnp.clip(sigma * unit, limits.tiny * 2**12, limits.max / 2**12)
         decay = 1 - (1 - p.c_sigma) ** (2 * (state.generation + 1))
         stalled = length**2 / decay / n >= 2 + 4 / (n + 1)  # h_sigma = 0
-        pull = jnp.where(stalled, 0.0, (p.c_c * (2 - p.c_c) * p.mu_eff) ** 0.5)
+        pull = jnp.where(stalled, 0.0, jnp.sqrt(p.c_c * (2 - p.c_c) * mu_eff))
         path_c = (1 - p.c_c) * state.path_c + pull * shift  # eq. 45
-        shape = self._learn_shape(state, _Step(y, weights, path_c, stalled), p)
-        return CMAState(mean, sigma, shape, path_sigma, path_c, state.generation + 1, state.geometry)
+        shape = self._learn_shape(state, _Step(y, weights, path_c, stalled, unit), p)
+        return CMAState(mean, sigma, shape, path_sigma, path_c / unit, state.generation + 1, state.geometry)
 
     def answer(self, state: CMAState) -> Params:
         """The mean, the best estimate of the optimum under noise."""
@@ -156,6 +162,7 @@ class _Step(eqx.Module):
     weights: Float[Array, " size"]
     path: Float[Array, " n"]
     stalled: Array
+    unit: Float[Array, ""]  # what of C's size moves into sigma
 
     def rates(self, p: Parameters) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The factor that C keeps, and the rank-one rate, corrected where the path stalled (eq. 47)."""
@@ -202,17 +209,31 @@ class CMAES(_CMA):
         old = state.shape
         # ||C^(-1/2) y|| needs no rotation back.
         weights = p.c_mu * step.balanced((step.y @ old.basis) / old.scales)
-        covariance = keep * old.covariance + c_1 * jnp.outer(step.path, step.path) + (step.y.T * weights) @ step.y
+        learned = keep * old.covariance + c_1 * jnp.outer(step.path, step.path) + (step.y.T * weights) @ step.y
+        covariance = learned / step.unit**2
         due = (state.generation + 1) % p.gap == 0
-        basis, scales = refresh(due, _decompose, covariance, (old.basis, old.scales))
-        return Full(covariance, basis, scales)
+        return Full(*refresh(due, _decompose, covariance, (covariance, old.basis, old.scales / step.unit)))
 
 
-def _decompose(covariance: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, " n"]]:
-    """B and D. Eigenvalues are kept above rounding relative to the largest: a scale-free threshold."""
-    values, basis = jnp.linalg.eigh((covariance + covariance.T) / 2)
-    floor = jnp.finfo(values.dtype).eps * jnp.max(values)
-    return basis, jnp.sqrt(jnp.maximum(values, floor))
+def _decompose(covariance: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, " n"]]:
+    """C, B and D. Rounding may cost C its positive definiteness, which a little of the identity gives back.
+
+    How little is relative to the largest eigenvalue: a scale-free threshold.
+    """
+    covariance = (covariance + covariance.T) / 2
+    values, basis = jnp.linalg.eigh(covariance)
+    lack = jnp.maximum(0, jnp.finfo(values.dtype).eps * values[-1] - values[0])
+    return covariance + lack * jnp.eye(values.shape[0], dtype=values.dtype), basis, jnp.sqrt(values + lack)
+
+
+def _unit(scales: Float[Array, " n"]) -> Float[Array, ""]:
+    """One, or the power of two next to the longest axis where that has drifted far from one.
+
+    The size of C and sigma are one number too many: on plateaus they drift apart until one underflows. A power of two
+    moves from one to the other without rounding.
+    """
+    longest = jnp.log2(jnp.max(scales))
+    return jnp.exp2(jnp.where(jnp.abs(longest) > 16, jnp.round(longest), 0.0))
 
 
 class SepCMAES(_CMA):
@@ -246,4 +267,5 @@ class SepCMAES(_CMA):
         weights = p.c_mu * step.balanced(step.y / scales)
         variance = keep * scales**2 + c_1 * step.path**2 + weights @ step.y**2
         # The guarantee of `balanced` is for the whole vector; one coordinate may still be pushed below zero.
-        return Diagonal(jnp.sqrt(jnp.maximum(variance, jnp.finfo(scales.dtype).eps * scales**2)))
+        floor = jnp.finfo(scales.dtype).eps * scales**2
+        return Diagonal(jnp.sqrt(jnp.maximum(variance, floor)) / step.unit)

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core.checks import check_between, check_count, check_kind, check_population, check_positive
 from evolve.core.lowrank import form
-from evolve.core.optimizer import Optimizer, check_between, check_population, check_positive
+from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Gaussian, Perturbation
 from evolve.core.population import Population
 from evolve.core.schedule import Number, at
-from evolve.core.trees import Geometry, Params, take
+from evolve.core.trees import Geometry, Params, begin, take
 
 
 class GeneticState(eqx.Module):
@@ -65,10 +66,15 @@ class GeneticAlgorithm(Optimizer):
     def __check_init__(self) -> None:
         check_population(self, self.population)
         check_positive(self, sigma=self.sigma)
-        check_between(self, 1, self.population, parents=self.parents)
-        check_between(self, 0, min(self.parents, self.population - 1), elites=self.elites)
+        check_count(self, 1, self.population, parents=self.parents, tournament=self.tournament)
+        check_count(self, 0, min(self.parents, self.population - 1), elites=self.elites)
         check_between(self, 0, 1, crossover=self.crossover)
-        check_between(self, 1, self.population, tournament=self.tournament)
+        check_kind(self, Perturbation, "give Gaussian(), say", mutation=self.mutation)
+        if (self.population - self.elites) % self.mutation.group:
+            raise ValueError(
+                f"GeneticAlgorithm: population - elites is {self.population - self.elites}; antithetic mutations need "
+                f"a multiple of {self.mutation.group}."
+            )
         if self.selection not in ("truncation", "tournament"):
             raise ValueError(
                 f"GeneticAlgorithm: selection is {self.selection!r}; it must be 'truncation' or 'tournament'."
@@ -77,8 +83,7 @@ class GeneticAlgorithm(Optimizer):
     def init(self, params: Params, key: PRNGKeyArray) -> GeneticState:
         """Every parent is the start; its children are its mutations."""
         del key
-        geometry = Geometry.of(params)
-        start = geometry.working(params)
+        geometry, start = begin(self, params)
         everyone = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.parents, *leaf.shape)), start)
         losses = jnp.full(self.parents, jnp.inf)
         return GeneticState(everyone, losses, jnp.zeros((), jnp.int32), geometry)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core.checks import check_update
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
-from evolve.core.trees import Geometry, Params
+from evolve.core.trees import Geometry, Params, begin
 
 
 class GradientState(eqx.Module):
@@ -39,11 +40,13 @@ class Gradient(Optimizer):
 
     transformation: optax.GradientTransformation = eqx.field(static=True)
 
+    def __check_init__(self) -> None:
+        check_update(self, self.transformation)
+
     def init(self, params: Params, key: PRNGKeyArray) -> GradientState:
         """Start at the parameters."""
         del key
-        geometry = Geometry.of(params)
-        center = geometry.working(params)
+        geometry, center = begin(self, params)
         return GradientState(center, self.transformation.init(center), jnp.zeros((), jnp.int32), geometry)
 
     def ask(self, state: GradientState, key: PRNGKeyArray) -> Population:

@@ -4,11 +4,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from evolve.core.optimizer import Optimizer, check_population, check_positive
+from evolve.core.checks import check_kind, check_population, check_positive
+from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Gaussian, Perturbation
 from evolve.core.population import Drawn, Population
 from evolve.core.schedule import Number, at
-from evolve.core.trees import Geometry, Params, select
+from evolve.core.trees import Geometry, Params, begin, select
 
 
 class RandomSearchState(eqx.Module):
@@ -44,14 +45,14 @@ class RandomSearch(Optimizer):
     perturbation: Perturbation = Gaussian()
 
     def __check_init__(self) -> None:
+        check_kind(self, Perturbation, "give Gaussian(), say", perturbation=self.perturbation)
         check_population(self, self.population, least=1, group=self.perturbation.group)
         check_positive(self, sigma=self.sigma)
 
     def init(self, params: Params, key: PRNGKeyArray) -> RandomSearchState:
         """Center and best are the start, whose loss is not known."""
         del key
-        geometry = Geometry.of(params)
-        start = geometry.working(params)
+        geometry, start = begin(self, params)
         return RandomSearchState(start, start, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), geometry)
 
     def ask(self, state: RandomSearchState, key: PRNGKeyArray) -> Population:

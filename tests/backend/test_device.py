@@ -147,10 +147,10 @@ def test_memory_too_small_for_one_pair_still_evaluates_it():
 
 @pytest.mark.parametrize("chunk", [0, -1])
 def test_a_chunk_below_one_is_refused(chunk):
-    with pytest.raises(ValueError, match=f"Device: chunk is {chunk}; it must be 'auto' or at least 1"):
+    with pytest.raises(ValueError, match=f"Device: chunk is {chunk}; it must be at least 1"):
         Device(chunk=chunk)
 
 
 def test_no_memory_is_refused():
-    with pytest.raises(ValueError, match="Device: memory is 0 bytes; it must be at least 1"):
+    with pytest.raises(ValueError, match="Device: memory is 0; it must be at least 1"):
         Device(memory=0)

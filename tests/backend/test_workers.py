@@ -6,11 +6,12 @@ import threading
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import evolve
-from evolve import Workers, minimize
+from evolve import Device, OpenES, Workers, minimize
 from evolve.core import Problem, wrap
 
 SIZE = 6
@@ -37,7 +38,7 @@ EXPECTED = [sphere({"x": x, "s": s}) for x, s in zip(MEMBERS["x"], MEMBERS["s"],
 
 
 def evaluate(function, workers):
-    return workers.evaluate(wrap(function, None, host=True), MEMBERS, WORDS, SIZE)
+    return workers.losses(wrap(function, None, host=True), MEMBERS, WORDS, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +204,21 @@ def test_a_run_outlives_its_pool():
     result = evolve.run(Mine(), evolve.CMAES(), generations=3, backend=Workers(pool))
     assert result.failed == result.evaluations
     np.testing.assert_array_equal(result.answer, np.ones(3))
+
+
+def test_workers_and_device_evaluate_a_population_alike():
+    problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(3))
+    optimizer = OpenES(8)
+    key = jax.random.key(0)
+    population = optimizer.ask(optimizer.init(jnp.ones(3), key), key)
+    here, there = (backend.evaluate(problem, population, key) for backend in (Workers(), Device()))
+    np.testing.assert_allclose(here, there, rtol=1e-6)
+    assert here.dtype == there.dtype
+
+
+def test_a_device_refuses_a_host_fitness_by_name():
+    problem = wrap(lambda x: 0.0, jnp.ones(3), host=True)
+    optimizer = OpenES(8)
+    population = optimizer.ask(optimizer.init(jnp.ones(3), jax.random.key(0)), jax.random.key(0))
+    with pytest.raises(ValueError, match=r"a host fitness is plain Python.*Workers"):
+        Device().evaluate(problem, population, jax.random.key(0))

@@ -69,3 +69,10 @@ def test_numbers_of_a_schedule_can_be_swept():
     starts = jnp.asarray([1.0, 2.0, 4.0])
     swept = jax.vmap(lambda start: Exponential(start, 0.5, 10)(jnp.asarray(5)))(starts)
     np.testing.assert_allclose(swept, np.sqrt(np.asarray(starts) * 0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("number", [2, 2.0, lambda t: 2, lambda t: 2.0, np.int32(2), optax.constant_schedule(2)])
+def test_every_number_comes_as_a_floating_point_array(number):
+    value = at(number, jnp.int32(3))
+    assert value == 2.0
+    assert jnp.issubdtype(value.dtype, jnp.floating)

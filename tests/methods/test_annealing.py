@@ -54,6 +54,31 @@ def test_each_rung_of_the_ladder_samples_its_own_temperature(exchange):
     assert optimizer.status(jax.tree.map(lambda x: x[0], states))["temperature"] == pytest.approx(0.2)
 
 
+def test_a_chain_s_moves_do_not_decide_their_own_acceptance():
+    """On a tree of two leaves every chain is Boltzmann's: mean 0, variance T, whatever key its moves came from."""
+    optimizer = SimulatedAnnealing(1.5, 1.0, 4)
+
+    def body(t, carry):
+        state, total, squares = carry
+        population = optimizer.ask(state, jax.random.fold_in(jax.random.key(3), t))
+        members = population.members()
+        losses = (members["a"] ** 2 + members["b"] ** 2) / 2
+        state = optimizer.tell(state, population, losses)
+        places = jnp.stack([state.current["a"], state.current["b"]])
+        return state, total + places, squares + places**2
+
+    zeros, steps = jnp.zeros((2, 4)), 40_000
+    start = optimizer.init({"a": jnp.zeros(()), "b": jnp.zeros(())}, jax.random.key(0))
+    _, total, squares = jax.jit(lambda s: jax.lax.fori_loop(0, steps, body, (s, zeros, zeros)))(start)
+    np.testing.assert_allclose(total / steps, 0, atol=0.08)
+    np.testing.assert_allclose(squares / steps, 1, atol=0.08)
+
+
+def test_a_whole_number_as_ladder():
+    temperatures = SimulatedAnnealing(0.1, 1.0, 64, ladder=2)._temperatures(jnp.int32(0))
+    np.testing.assert_allclose(temperatures, 2.0 ** np.arange(64))
+
+
 @pytest.mark.parametrize("climb", [-1.0, 0.0, 0.1, 0.5, 2.0])
 def test_the_chance_of_acceptance(climb):
     """min(1, exp(-climb / T)); what is not accepted stays."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import evolve
 from evolve import CMAES, SepCMAES
 from evolve.core import Stored
 from evolve.methods.cma_parameters import default_population, parameters
@@ -259,3 +260,54 @@ def test_members_come_from_center_scale_and_stored_directions():
     expected = parameters(4, 8, True).mean_weights @ white
     p = parameters(4, 8, True)
     np.testing.assert_allclose(told.path_sigma, np.sqrt(p.c_sigma * (2 - p.c_sigma) * p.mu_eff) * expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10])
+@pytest.mark.parametrize("kind", [CMAES, SepCMAES])
+def test_sigma_does_not_drift_where_nothing_is_selected(kind, n):
+    """Ties, random losses and failures leave log sigma a random walk without drift, seen over 200 runs."""
+    size, runs = 12, 200
+    optimizer = kind(1.0, size)
+
+    def generation(state, key, how):
+        draw, chance = jax.random.split(key)
+        losses = jax.random.uniform(chance, (size,))
+        fail = jax.random.bernoulli(jax.random.fold_in(chance, 1), 0.8, (size,))
+        losses = jnp.stack([jnp.zeros(size), losses, jnp.where(fail, jnp.nan, losses)])[how]
+        return optimizer.tell(state, optimizer.ask(state, draw), losses)
+
+    def run(seed, how):
+        state = optimizer.init(jnp.zeros(n), jax.random.key(0))
+        keys = jax.random.split(jax.random.key(seed), 60)
+        state = jax.lax.scan(lambda s, k: (generation(s, k, how), None), state, keys)[0]
+        return jnp.log(state.sigma)
+
+    for how in range(3):
+        logs = np.asarray(jax.jit(jax.vmap(run, (0, None)))(jnp.arange(runs), how))
+        # ||N(0, I)|| is taken against its mean, so exp(change) drifts by no more than the change's variance.
+        assert abs(logs.mean()) < 4 * logs.std() / np.sqrt(runs) + 0.1 * logs.std() ** 2 + 0.05, how
+
+
+@pytest.mark.parametrize("kind", [CMAES, SepCMAES])
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_long_after_convergence_the_state_is_still_finite(kind, n):
+    """The loss underflows to ties; C's size and sigma must not drift apart until one of them underflows too."""
+    optimizer = kind()
+    result = evolve.minimize(lambda x: jnp.sum(x**2), jnp.ones(n), optimizer, evaluations=40_000)
+    assert result.failed == 0
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(result.state))
+    assert result.state.sigma > 0
+
+
+def test_moving_the_size_of_c_into_sigma_changes_nothing():
+    """A state written with a C of another size has the same members and future, to the eigensolver's rounding."""
+    optimizer = CMAES(0.5, 8)
+    one = optimizer.init(jnp.ones(4), jax.random.key(0))
+    other = resized(one, 2.0**17)
+    for t in range(20):
+        populations = [optimizer.ask(state, jax.random.fold_in(jax.random.key(5), t)) for state in (one, other)]
+        first, second = (np.asarray(population.members()) for population in populations)
+        np.testing.assert_allclose(first, second, rtol=1e-9)
+        losses = jnp.asarray(ellipsoid(first))
+        one, other = (optimizer.tell(s, p, losses) for s, p in zip((one, other), populations, strict=True))
+    assert np.max(other.shape.scales) < 2.0**16

@@ -1,0 +1,121 @@
+"""Refusals that name the class, the option, the value and the cure. Traced values pass: they are not known yet."""
+
+import operator
+from typing import Any
+
+import jax
+import jax.core
+import numpy as np
+
+
+def check_count(owner: Any, least: int, most: int | None = None, **counts: Any) -> None:
+    """Refuse what is no whole number from `least` to `most`.
+
+    Raises
+    ------
+    TypeError
+        It is no integer.
+    ValueError
+        It is out of range.
+    """
+    for option, value in counts.items():
+        name = f"{type(owner).__name__}: {option} is {value!r}"
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = None
+        if number is None or isinstance(value, bool):
+            raise TypeError(f"{name}; it must be a whole number.")
+        if number < least or (most is not None and number > most):
+            raise ValueError(f"{name}; it must be at least {least}{'' if most is None else f', at most {most}'}.")
+
+
+def check_population(owner: Any, size: Any, least: int = 2, group: int = 1) -> None:
+    """Refuse a population that is too small, or that antithetic pairs do not divide.
+
+    Raises
+    ------
+    TypeError
+        It is no integer.
+    ValueError
+        Naming the class, the value and the cure.
+    """
+    check_count(owner, -(2**63), population=size)
+    name = type(owner).__name__
+    if size < least:
+        raise ValueError(f"{name}: population is {size}; it needs at least {least} members.")
+    if size % group:
+        kind = "an even number" if group == 2 else f"a multiple of {group}"
+        raise ValueError(f"{name}: population is {size}; antithetic pairs need {kind}.")
+
+
+def check_positive(owner: Any, schedules: bool = True, **numbers: Any) -> None:
+    """Refuse what is neither a positive finite number nor, where they are allowed, a schedule.
+
+    Raises
+    ------
+    TypeError
+        It is no number.
+    ValueError
+        It is not positive, or not finite.
+    """
+    for option, value in numbers.items():
+        known = _known(owner, option, value, schedules)
+        if known is not None and not np.all((known > 0) & np.isfinite(known)):
+            raise ValueError(f"{type(owner).__name__}: {option} is {value}; it must be positive and finite.")
+
+
+def check_between(
+    owner: Any, low: float, high: float, schedules: bool = True, above: bool = False, **numbers: Any
+) -> None:
+    """Refuse numbers outside [low, high], or with `above` outside (low, high].
+
+    Raises
+    ------
+    TypeError
+        It is no number, nor a schedule where they are allowed.
+    ValueError
+        It is out of range.
+    """
+    for option, value in numbers.items():
+        known = _known(owner, option, value, schedules)
+        if known is not None and not np.all(((known > low) if above else (known >= low)) & (known <= high)):
+            allowed = f"lie in {'(' if above else '['}{low}, {high}]" if high < float("inf") else f"be at least {low}"
+            raise ValueError(f"{type(owner).__name__}: {option} is {value}; it must {allowed}.")
+
+
+def check_kind(owner: Any, kind: type[Any], cure: str, **things: Any) -> None:
+    """Refuse what is no instance of a class, and name the cure.
+
+    Raises
+    ------
+    TypeError
+        Naming the class, the option and the value.
+    """
+    for option, value in things.items():
+        if not isinstance(value, kind):
+            raise TypeError(f"{type(owner).__name__}: {option} is {value!r}, which is no {kind.__name__}; {cure}.")
+
+
+def check_update(owner: Any, update: Any) -> None:
+    """Refuse what is no optax optimizer.
+
+    Raises
+    ------
+    TypeError
+        It has no `init` and `update`: a number, or a factory that was not called.
+    """
+    if not (hasattr(update, "init") and hasattr(update, "update")):
+        name = getattr(update, "__name__", repr(update))
+        raise TypeError(f"{type(owner).__name__}: {name} is no optax optimizer; give one, such as optax.adam(0.01).")
+
+
+def _known(owner: Any, option: str, value: Any, schedules: bool) -> np.ndarray | None:
+    """The numbers to judge; None where a schedule or a tracer will say later."""
+    if isinstance(value, jax.core.Tracer) or (schedules and callable(value)):
+        return None
+    numeric = isinstance(value, (int, float, np.ndarray, np.generic, jax.Array)) and not isinstance(value, bool)
+    if not numeric or not np.issubdtype(np.asarray(value).dtype, np.number):
+        kind = "a number or a function of the generation" if schedules else "a number"
+        raise TypeError(f"{type(owner).__name__}: {option} is {value!r}; it must be {kind}.")
+    return np.asarray(value, np.float64)

@@ -1,0 +1,121 @@
+"""What an optimizer's options may be: every refusal names class, option, value and cure."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import evolve
+from evolve.core import Elite, Exponential
+from evolve.core.checks import check_between, check_count, check_population, check_positive
+
+
+class Toy:
+    """Whoever is checked."""
+
+
+OWNER = Toy()
+
+
+@pytest.mark.parametrize(("size", "least"), [(0, 2), (1, 2), (-3, 2), (0, 1)])
+def test_a_population_too_small_is_refused(size, least):
+    with pytest.raises(ValueError, match=f"Toy: population is {size}; it needs at least {least} members"):
+        check_population(OWNER, size, least)
+
+
+@pytest.mark.parametrize(("size", "group", "kind"), [(7, 2, "an even number"), (6, 4, "a multiple of 4")])
+def test_a_population_that_pairs_do_not_divide_is_refused(size, group, kind):
+    with pytest.raises(ValueError, match=f"Toy: population is {size}; antithetic pairs need {kind}"):
+        check_population(OWNER, size, group=group)
+    check_population(OWNER, 8, group=group)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -1.0, np.nan, np.inf])
+def test_a_number_that_must_be_positive(value):
+    with pytest.raises(ValueError, match=f"Toy: step is {value}; it must be positive and finite"):
+        check_positive(OWNER, step=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, np.nan])
+def test_a_number_that_must_lie_between(value):
+    with pytest.raises(ValueError, match=rf"Toy: chance is {value}; it must lie in \[0, 1\]"):
+        check_between(OWNER, 0, 1, chance=value)
+
+
+def test_schedules_and_traced_numbers_pass():
+    check_positive(OWNER, a=lambda t: -1.0, c=1e-30, d=1)
+    check_between(OWNER, 0, 1, a=lambda t: 2.0, b=0, c=1)
+    jax.vmap(lambda x: check_positive(OWNER, step=x))(jnp.asarray([-1.0]))
+
+
+@pytest.mark.parametrize("value", ["0.1", True, None, object()])
+def test_what_is_no_number(value):
+    with pytest.raises(TypeError, match=r"Toy: step is .*; it must be a number or a function of the generation"):
+        check_positive(OWNER, step=value)
+
+
+@pytest.mark.parametrize("value", [np.float32(-1), np.asarray([1.0, -1.0]), jnp.asarray(0.0)])
+def test_numbers_of_numpy_and_jax_are_judged_too(value):
+    with pytest.raises(ValueError, match="must be positive"):
+        check_positive(OWNER, step=value)
+
+
+def test_a_schedule_where_none_is_allowed():
+    with pytest.raises(TypeError, match=r"CMAES: sigma is .*; it must be a number"):
+        evolve.CMAES(sigma=Exponential(1.0, 0.1, 10))
+
+
+@pytest.mark.parametrize("value", [16.0, "16", True, None])
+def test_what_is_no_count(value):
+    with pytest.raises(TypeError, match=r"Toy: rank is .*; it must be a whole number"):
+        check_count(OWNER, 1, rank=value)
+    check_count(OWNER, 1, rank=np.int64(3))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: evolve.OpenES(16.0), "OpenES: population is 16.0; it must be a whole number"),
+        (lambda: evolve.OpenES(perturbation=evolve.Gaussian), "OpenES: perturbation is .* no Perturbation; give"),
+        (lambda: evolve.OpenES(shaping="centered_ranks"), "OpenES: shaping is 'centered_ranks'; give a function"),
+        (lambda: evolve.OpenES(update=optax.adam), "OpenES: adam is no optax optimizer; give one"),
+        (lambda: evolve.Gradient(0.1), "Gradient: 0.1 is no optax optimizer; give one"),
+        (lambda: evolve.SimulatedAnnealing(chains=2.5), "chains is 2.5; it must be a whole number"),
+        (lambda: evolve.LowRank(1, evolve.LowRank(1)), "LowRank: law is .* no Law"),
+        (lambda: evolve.Device(chunk=2.5), "Device: chunk is 2.5; it must be a whole number"),
+        (lambda: evolve.Device(memory="1GB"), "Device: memory is '1GB'; it must be a whole number"),
+    ],
+)
+def test_an_option_of_the_wrong_kind(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: evolve.OpenES(16, update=optax.adam(0.01), weight_decay=0.1), "weight_decay is 0.1, but the update"),
+        (lambda: evolve.Mesh(0), "Mesh: devices is 0; it must be at least 1"),
+        (lambda: evolve.Device(chunk="big"), "Device: chunk is 'big'; it must be 'auto' or a whole number"),
+        (lambda: Exponential(1.0, 0.1, 0), "Exponential: steps is 0; it must be positive"),
+        (lambda: Exponential(-1.0, 0.1, 9), "Exponential: initial is -1.0; it must be positive"),
+        (
+            lambda: evolve.GeneticAlgorithm(16, 4, mutation=evolve.Antithetic()),
+            "population - elites is 15; antithetic mutations need a multiple of 2",
+        ),
+        (
+            lambda: evolve.SimulatedAnnealing(chains=4, proposal=evolve.Antithetic()),
+            "cannot be antithetic; give the inner law",
+        ),
+    ],
+)
+def test_an_option_of_the_wrong_value(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_elite_is_not_one_short_by_rounding():
+    assert int(jnp.sum(Elite(0.29)(jnp.arange(100.0)) < 0)) == 29
