@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolve.compare.entry import LOSS, Entry, higher_is_better, plain
 from evolve.compare.table import WIDE, rich_table, row
-from evolve.compare.words import count, duration
+from evolve.compare.words import count, duration, value
 from evolve.run.checkpoint import write_atomically
 from evolve.run.result import Result
 
@@ -32,12 +32,15 @@ class Comparison:
         One an optimizer, in the order given.
     results
         By name, what `run` returned: one a seed. Not saved.
+    unsaved
+        Why the folder that `compare` was given does not hold all of it; None if it does.
     """
 
     title: str
     facts: dict[str, Any]
     entries: tuple[Entry, ...]
     results: dict[str, list[Result]] = field(default_factory=dict[str, list[Result]], repr=False)
+    unsaved: OSError | None = field(default=None, repr=False, compare=False)
 
     @property
     def interrupted(self) -> bool:
@@ -81,6 +84,7 @@ class Comparison:
         words = {"evaluations": "forward passes a seed", "generations": "generations"}
         budget = [count(limits[name]) + f" {word}" for name, word in words.items() if name in limits]
         budget += [duration(limits["seconds"]) + " an optimizer"] if "seconds" in limits else []
+        budget += [f"a loss of {value(limits['target'])}"] if "target" in limits else []
         seeds = self.facts["seeds"]
         return f"{self.title}: {' or '.join(budget)}, {seeds} seed{'s' if seeds > 1 else ''}"
 

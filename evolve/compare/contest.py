@@ -3,7 +3,8 @@
 import os
 import time
 import traceback
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,8 @@ from evolve.core.trees import float_dtype
 from evolve.run import Budget, Result, run
 from evolve.run.describe import describe
 from evolve.run.directory import versions
+from evolve.run.options import check_names
+from evolve.run.prepare import check_backend, seeds_of
 
 if TYPE_CHECKING:
     import rich.console
@@ -33,6 +36,7 @@ class Options(TypedDict, total=False):
     evaluations: int | None
     generations: int | None
     seconds: float | None
+    target: float | None
     backend: Backend | Workers | None
     directory: str | os.PathLike[str] | None
     overwrite: bool
@@ -67,10 +71,13 @@ def compare(
         Wall-clock for all seeds of one optimizer together, compiling and measuring left out.
     generations
         A limit of another kind: how much it costs depends on the population.
+    target
+        A loss at which a seed ends; see `run`.
     backend
         Of `run`.
     directory
-        A folder for results.json (written again after every optimizer), report.html and PNG curves.
+        A folder for results.json (written again after every optimizer), report.html and PNG curves. Should the disk
+        fail on the way, a warning says so, all goes on in memory, and the comparison's `unsaved` holds the error.
     overwrite
         Whether the folder may already hold a comparison, which is then replaced.
     title
@@ -81,33 +88,63 @@ def compare(
     Raises
     ------
     ValueError, TypeError
-        No optimizer, no budget, or one that cannot be used.
+        No optimizer, no budget, or one that cannot be used; an option that is not known.
     FileExistsError
         The folder holds a comparison.
     OSError
         The folder cannot be written; like the others, said before any work is done.
     """
-    budget = Budget(*(options.get(name) for name in ("evaluations", "generations", "seconds")))
-    _check(problem, optimizers, seeds)
-    comparison = _begin(problem, optimizers, options.get("title"), {"seed": seed, "seeds": seeds, "budget": budget})
-    directory, start = options.get("directory"), time.perf_counter()
-    if directory is not None:
-        _claim(Path(directory), comparison, options.get("overwrite", False))
+    check_names("compare", options, Options.__annotations__)
+    budget = Budget(*(options.get(name) for name in ("evaluations", "generations", "seconds", "target")))
+    _check(problem, optimizers)
+    given = {"seed": seed, "seeds": len(seeds_of(seed, seeds))}
+    check_backend(problem, options.get("backend"))
+    comparison = _begin(problem, optimizers, options.get("title"), {**given, "budget": budget})
+    folder = None if (named := options.get("directory")) is None else Path(named)
+    if folder is not None:
+        _claim(folder, comparison, options.get("overwrite", False))
+    start = time.perf_counter()
     with Live(list(optimizers), budget, options.get("progress", True), options.get("console")) as live:
         for entry in comparison.entries:
             live.begin(entry.name)
-            probe = Probe(problem, budget)
-            shared = {"seed": seed, "seeds": seeds, "backend": options.get("backend")}
-            entry, results = _outcome(entry, optimizers[entry.name], probe, live, shared)
+            shared = {**given, "backend": options.get("backend")}
+            entry, results = _outcome(entry, optimizers[entry.name], Probe(problem, budget), live, shared)
             comparison = comparison.having(entry, results, time.perf_counter() - start)
             live.end(entry)
-            if directory is not None:
-                comparison.save_results(directory)
+            if folder is not None:
+                comparison = _kept(comparison, folder, comparison.save_results)
             if comparison.interrupted:
                 break
-    if directory is not None:
-        comparison.save(directory)
-    return comparison
+    return comparison if folder is None else _concluded(comparison, folder)
+
+
+def _kept(comparison: Comparison, folder: Path, save: Callable[[Path], Any]) -> Comparison:
+    """Save. A disk that fails now does not end the comparison: all is in memory, and the next save tries again."""
+    try:
+        save(folder)
+    except OSError as error:
+        if comparison.unsaved is None:
+            cure = "the comparison goes on in memory and is what `compare` returns"
+            warnings.warn(f"compare: {folder} cannot be written ({error}); {cure}.", stacklevel=4)
+        return replace(comparison, unsaved=error)
+    return replace(comparison, unsaved=None)
+
+
+def _concluded(comparison: Comparison, folder: Path) -> Comparison:
+    """Save all. What cannot be drawn is no reason to lose what was measured."""
+
+    def pages(folder: Path) -> None:
+        for save in (comparison.plot, lambda folder: comparison.report(folder / "report.html")):
+            try:
+                save(folder)
+            except OSError:
+                raise
+            except Exception as error:
+                what = f"compare: {folder} lacks pictures ({type(error).__name__}: {error})"
+                warnings.warn(f"{what}; its results.json is whole.", stacklevel=5)
+
+    saved = _kept(comparison, folder, comparison.save_results)
+    return saved if saved.unsaved is not None else _kept(saved, folder, pages)
 
 
 def _outcome(
@@ -133,13 +170,11 @@ def _outcome(
         return replace(entry, status="failed", error=words, traceback=traceback.format_exc()), []
 
 
-def _check(problem: Problem, optimizers: Mapping[str, Optimizer], seeds: int) -> None:
+def _check(problem: Problem, optimizers: Mapping[str, Optimizer]) -> None:
     if not isinstance(problem, Problem):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"compare: {problem!r} is no Problem; wrap a function with evolve.core.wrap.")
+        raise TypeError(f"compare: {problem!r} is no Problem; wrap a function with problems.wrap.")
     if not optimizers:
         raise ValueError("compare: there is no optimizer to compare; give at least one.")
-    if seeds < 1:
-        raise ValueError(f"compare: seeds is {seeds}; it must be at least 1.")
     for name, optimizer in optimizers.items():
         if not isinstance(optimizer, Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"compare: {name!r} is {optimizer!r}, which is no Optimizer; give an instance.")
@@ -150,7 +185,7 @@ def _begin(
 ) -> Comparison:
     """Nothing has run yet."""
     device = jax.devices()[0]
-    budget = {name: limit for name, limit in vars(given["budget"]).items() if name != "target"}
+    budget = {name: limit for name, limit in vars(given["budget"]).items() if (name, limit) != ("target", None)}
     facts = given | {
         "budget": budget,
         "problem": describe(problem),

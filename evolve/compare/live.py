@@ -44,9 +44,9 @@ class Live:
         """A watch point: how much of the budget is spent, by whichever limit is nearest."""
         limits = (self.budget.evaluations, self.budget.generations, self.budget.seconds)
         spent = (progress.evaluations, progress.generation, progress.seconds)
-        part = max(done / limit for done, limit in zip(spent, limits, strict=True) if limit)
+        part = max((done / limit for done, limit in zip(spent, limits, strict=True) if limit), default=None)
         facts = f"{count(progress.evaluations)} forwards" + ("" if loss is None else f"  loss {value(loss)}")
-        self.bars.update(self.current, completed=min(part, 1.0), total=1.0, facts=facts)
+        self.bars.update(self.current, completed=min(part or 0.0, 1.0), total=part and 1.0, facts=facts)
 
     def end(self, entry: Entry) -> None:
         """An optimizer is done: say how it ended."""

@@ -55,6 +55,7 @@ def figure(
 
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     settings: Any = dict.fromkeys(inked, ink) | {"font.size": 9.5, "axes.titlesize": 11.5}
+    settings["text.parse_math"] = False  # a dollar in a name is a dollar
     with rc_context(settings):
         rows, columns = (1, 1) if len(pairs) == 1 else ((len(pairs) + 1) // 2, 2)
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)

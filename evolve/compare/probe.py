@@ -6,6 +6,7 @@ the time it takes is not counted.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,9 +16,10 @@ from jaxtyping import Array, Float
 
 from evolve.compare.entry import LOSS
 from evolve.core.problem import Problem
-from evolve.core.trees import Params, take
+from evolve.core.trees import Params, as_arrays, take
 from evolve.run.budget import Budget
-from evolve.run.compiled import compiled
+from evolve.run.compiled import Program, compiled
+from evolve.run.prepare import UNTRACEABLE
 from evolve.run.progress import Progress
 from evolve.run.result import Result
 
@@ -31,6 +33,7 @@ class Probe:
 
     def __init__(self, problem: Problem, budget: Budget) -> None:
         self.problem, self.budget = problem, budget
+        self.measure = Measure(problem)
         self.due = self.generation = self.evaluations = 0
         self.points: list[dict[str, np.ndarray]] = []
         self.stopped = False
@@ -42,14 +45,15 @@ class Probe:
 
     def __call__(self, progress: Progress) -> None:
         """Measure, if a point is due."""
-        self.generation, self.evaluations = progress.generation, progress.evaluations
+        # Of the seed that is furthest: one that has reached its target does not hold up the others' curves.
+        self.generation, self.evaluations = progress.generation, int(np.max(progress.row["evaluations"]))
         if self.evaluations < self.due:
             return
         self.due = math.ceil(self.evaluations * self._ratio())
         now = progress.row | {"seconds": progress.seconds}
         seen = np.asarray(now["mean" if self.problem.noisy else "best"])
         try:
-            metrics = measure(self.problem, progress.answer(), seen)
+            metrics = self.measure(progress.answer(), seen)
         except KeyboardInterrupt:
             # The run may have spent its budget, and would then not say that it was interrupted.
             self.stopped = True
@@ -59,7 +63,7 @@ class Probe:
     def finish(self, results: list[Result]) -> dict[str, np.ndarray]:
         """The curves, ending with the results' answers."""
         answers = jax.tree.map(lambda *leaves: np.stack(leaves), *[result.answer for result in results])
-        metrics = measure(self.problem, answers, np.asarray([result.loss for result in results]))
+        metrics = self.measure(answers, np.asarray([result.loss for result in results]))
         spent = np.asarray([result.forwards for result in results])
         if self.points and np.array_equal(self.points[-1]["evaluations"], spent):
             self.points.pop()
@@ -81,22 +85,48 @@ class Probe:
         return max(1.01, (min(known) / first) ** (1 / (POINTS - 1))) if known else _RATIO
 
 
-def measure(problem: Problem, answers: Params, seen: np.ndarray) -> dict[str, np.ndarray]:
+class Measure:
     """Metrics of answers with a leading axis of seeds, each of shape (seeds,).
 
     `loss` is the report's `train_loss` or, where it has none, the problem's loss: averaged over eight fixed keys if
     it is noisy. The report's own `loss` is `held_out_loss` here. A host fitness is too dear to be called
-    again: its loss is the one `seen` by the optimizer. Metrics that are no scalars are left out.
+    again: its loss is the one `seen` by the optimizer. Metrics that are no scalars are left out. A report that JAX
+    cannot trace is called as it is, once an answer.
     """
-    if problem.host:
-        host = jax.tree.map(np.asarray, answers)
-        reports = [problem.report(take(host, i)) for i in range(len(seen))]
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.plain = problem.host  # whether the report is called as it is
+        self.program: Program | None = None  # one for all points: what a curve shows must not change on the way
+
+    def __call__(self, answers: Params, seen: np.ndarray) -> dict[str, np.ndarray]:
+        """The losses that the optimizer has seen have shape (seeds,)."""
+        found = self._compiled(answers) if not self.plain else {}
+        if self.plain:
+            found = self._called(answers, len(seen))
+        metrics = {LOSS: np.asarray(seen)} | {_renamed(name): values for name, values in found.items()}
+        return {name: values for name, values in metrics.items() if values.ndim == 1}
+
+    def _compiled(self, answers: Params) -> dict[str, np.ndarray]:
+        """All at once; nothing, and never again, where the report cannot be traced."""
+        try:
+            return self._run(_reports, answers)
+        except UNTRACEABLE:
+            self.plain = True
+            return {}
+
+    def _called(self, answers: Params, count: int) -> dict[str, np.ndarray]:
+        """One by one: on NumPy parameters for a host problem, as its loss."""
+        host = self.problem.host
+        each = jax.tree.map(np.asarray, answers) if host else as_arrays(answers)
+        reports = [self.problem.report(take(each, i)) for i in range(count)]
         found = {name: np.asarray([np.asarray(report[name]) for report in reports]) for name in reports[0]}
-    else:
-        program = compiled(_reports, problem, answers)
-        found = {name: np.asarray(values) for name, values in program.call(problem, answers).items()}
-    metrics = {LOSS: np.asarray(seen)} | {_renamed(name): values for name, values in found.items()}
-    return {name: values for name, values in metrics.items() if values.ndim == 1}
+        return found if host or "train_loss" in found else found | self._run(_losses, answers)
+
+    def _run(self, function: Callable[..., Any], answers: Params) -> dict[str, np.ndarray]:
+        if self.program is None:
+            self.program = compiled(function, self.problem, answers)
+        return {name: np.asarray(values) for name, values in self.program.call(self.problem, answers).items()}
 
 
 def _reports(problem: Problem, answers: Params) -> dict[str, Any]:
@@ -105,6 +135,10 @@ def _reports(problem: Problem, answers: Params) -> dict[str, Any]:
         return report if "train_loss" in report else report | {"train_loss": _loss(problem, params)}
 
     return jax.vmap(one)(answers)
+
+
+def _losses(problem: Problem, answers: Params) -> dict[str, Any]:
+    return {"train_loss": jax.vmap(lambda params: _loss(problem, params))(answers)}
 
 
 def _loss(problem: Problem, params: Params) -> Float[Array, ""]:

@@ -42,7 +42,9 @@ def _verdict(comparison: "Comparison") -> str:
     best = comparison.ranked()[0]
     if not best.final:
         return "No optimizer has a result."
-    words = [f"{header(metric)} <b>{interval(best.spread(metric), metric)[0]}</b>" for metric in comparison.metrics]
+    words = [
+        f"{escape(header(metric))} <b>{interval(best.spread(metric), metric)[0]}</b>" for metric in comparison.metrics
+    ]
     note = " The comparison was interrupted." if comparison.interrupted else ""
     return f"Best: <b>{escape(best.name)}</b>, {', '.join(words)}.{note}"
 
@@ -119,8 +121,11 @@ def _svg(comparison: "Comparison", pair: tuple[str, str]) -> str:
     text = stream.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
-    text = re.sub(
-        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{" against ".join(pair)}">', text
-    )
+    label = escape(" against ".join(pair))
+
+    def head(found: re.Match[str]) -> str:  # a metric may be named \d, which a template would take for a group
+        return f'<svg {found[1]} role="img" aria-label="{label}">'
+
+    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', head, text)
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
     return text.replace(_INK, "currentColor")

@@ -1,38 +1,20 @@
 """`run` and `minimize`: what users call."""
 
-import difflib
-import os
-from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, Unpack, overload
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, Unpack, overload
 
-from evolve.backend import Backend, Workers
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem, wrap
 from evolve.core.trees import Params
 from evolve.run.budget import Budget
 from evolve.run.directory import RunDirectory
+from evolve.run.options import SAVE_SECONDS, Options, check, watchers
 from evolve.run.prepare import prepare
-from evolve.run.progress import Every, Watcher
 from evolve.run.result import Result
 from evolve.run.session import Session
 
 LIMITS = ("evaluations", "generations", "seconds", "target")
-SAVE_SECONDS = 5.0  # at least this long between two checkpoints
-
-
-class Options(TypedDict, total=False):
-    """The optional arguments of `run`, in its own order."""
-
-    evaluations: int | None
-    generations: int | None
-    seconds: float | None
-    target: float | None
-    backend: Backend | Workers | None
-    watch: Sequence[Watcher]
-    watch_every: Every | None
-    directory: str | os.PathLike[str] | None
-    resume: bool
-    save_seconds: float
 
 
 @overload
@@ -80,8 +62,9 @@ def run(
     backend
         Where losses are computed: `Device()` by default, `Workers()` for a host fitness.
     watch
-        Called with a `Progress` about four times a second, or every `watch_every` generations; one that returns
-        True ends the run. A function as `watch_every` says, after a generation, which later one must be watched too.
+        Functions, or one, called with a `Progress` about four times a second, or every `watch_every` generations; one
+        that returns True ends the run. A function as `watch_every` says, after a generation, which later one must be
+        watched too.
     directory
         A folder for configuration, history and checkpoints: one before the first generation, one every
         `save_seconds` and one at the end. Should the disk fail in between, a warning says so, the run goes on in
@@ -93,47 +76,32 @@ def run(
     Returns
     -------
     Result
-        Or a list of them, with `seeds`. Ctrl-C ends the run with what there is, and reason "interrupted".
+        Or a list of them, with `seeds`. Ctrl-C ends the run with what there is, and reason "interrupted": the start,
+        if it is still compiling. While the start is drawn, the loss traced and the folder opened, before anything
+        is compiled, it is raised as KeyboardInterrupt; the folder is then free for another run, or can be resumed.
 
     Raises
     ------
     ValueError, TypeError
         A budget, a start or a loss that cannot be used: named, before any work is done.
     OSError
-        The folder cannot be written, holds a run already (FileExistsError), or holds none to resume
-        (FileNotFoundError): said before any work is done.
+        The folder cannot be written, holds a run already (FileExistsError), holds none to resume
+        (FileNotFoundError), or another process is at work in it (BlockingIOError): said before any work is done.
     CheckpointError
         The folder to resume from holds a run of another problem, optimizer, seed or precision, or no checkpoint
-        in it is whole.
+        in it is whole, or none is left of work that was done.
     """
-    _check(options)
-    directory, resume = options.get("directory"), options.get("resume", False)
+    check(options)
+    watch, directory = watchers(options.get("watch", ())), options.get("directory")
     budget = Budget(*(options.get(name) for name in LIMITS))
     task, carry, workers = prepare(problem, optimizer, seed, seeds, budget, options.get("backend"))
     session = Session(task, carry, workers, seed, budget)
-    if directory is not None:
-        session.settle(RunDirectory(directory, session.job(), resume=resume))
-    results = session.go(
-        options.get("watch", ()), options.get("watch_every"), options.get("save_seconds", SAVE_SECONDS)
-    )
+    resume, pause = options.get("resume", False), options.get("save_seconds", SAVE_SECONDS)
+    with nullcontext() if directory is None else RunDirectory(directory, session.job(), resume=resume) as folder:
+        if folder is not None:
+            session.settle(folder)
+        results = session.go(watch, options.get("watch_every"), pause)
     return results[0] if seeds is None else results
-
-
-def _check(options: Options) -> None:
-    """Refuse a misspelt option, which would otherwise be no option at all, and values that make no sense."""
-    known = Options.__annotations__
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-            raise TypeError(f"run: there is no option {name!r}; {cure}")
-    every, pause = options.get("watch_every"), options.get("save_seconds", SAVE_SECONDS)
-    if every is not None and not callable(every) and (not isinstance(every, int) or every < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"run: watch_every is {every}; it must be a whole number of at least 1, or a function.")
-    if not pause >= 0:
-        raise ValueError(f"run: save_seconds is {pause}; it must be at least 0.")
-    if options.get("resume") and options.get("directory") is None:
-        raise ValueError("run: resume needs the directory of the run to go on with.")
 
 
 def minimize(

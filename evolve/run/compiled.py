@@ -1,5 +1,7 @@
-"""Compile ahead of time, once for each shape: how long it took and how much memory it needs are known."""
+"""Compile ahead of time, once for each computation: how long it took and how much memory it needs are known."""
 
+import hashlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,8 +11,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
 
 from evolve.core.trees import float_dtype
+from evolve.run.describe import describe
 
 
 @dataclass(frozen=True)
@@ -41,19 +46,21 @@ def numeric(tree: Any) -> Any:
 def compiled(function: Callable[..., Any], *args: Any) -> Program:
     """The program of a function for arguments of these shapes; the same again while it is remembered.
 
-    Leaves of `args` that are not arrays are static: they must be hashable to be remembered.
+    Leaves of `args` that are not arrays are static: they must be hashable to be remembered. The function is traced
+    every time: one that reads a global or a field may compute something else now, and is then compiled anew.
     """
     dynamic, static = eqx.partition(numeric(args), eqx.is_array)
-    key = _key(function, dynamic, static)
-    if key is not None and key in _programs:
-        _programs.move_to_end(key)
-        return Program(_programs[key].call, 0.0, _programs[key].memory)
 
     def whole(dynamic: Any) -> Any:
         return function(*eqx.combine(dynamic, static))
 
     start = time.perf_counter()
-    program = jax.jit(whole).lower(dynamic).compile()
+    traced = jax.jit(whole).trace(dynamic)
+    key = _key(function, dynamic, static, traced.jaxpr)
+    if key is not None and key in _programs:
+        _programs.move_to_end(key)
+        return Program(_programs[key].call, 0.0, _programs[key].memory)
+    program = traced.lower().compile()
 
     def call(*args: Any) -> Any:
         return program(eqx.partition(numeric(args), eqx.is_array)[0])
@@ -66,24 +73,37 @@ def compiled(function: Callable[..., Any], *args: Any) -> Program:
     return made
 
 
-def _key(function: Any, dynamic: Any, static: Any) -> Any:
+def _key(function: Any, dynamic: Any, static: Any, traced: core.ClosedJaxpr) -> Any:
+    """What must be equal for a program to serve again; None if that cannot be said."""
     leaves, structure = jax.tree.flatten(dynamic)
     shapes = tuple((leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)) for leaf in leaves)
     fixed, outline = jax.tree.flatten(static)
-    key = (
-        function,
-        structure,
-        shapes,
-        tuple(fixed),
-        outline,
-        float_dtype(),
-        jax.default_backend(),
-    )
+    key = function, structure, shapes, tuple(fixed), outline, float_dtype(), jax.default_backend()
     try:
         hash(key)
     except TypeError:
         return None
-    return key
+    return *key, _digest(traced)
+
+
+def _digest(traced: core.ClosedJaxpr) -> str:
+    """Of a computation and of the constants in it, without addresses in memory, which say nothing."""
+    text = re.sub("0x[0-9a-f]+", "", str(traced)) + describe([_plain(value) for value in _constants(traced)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _constants(part: Any) -> list[Any]:
+    """The arrays that a computation holds, those of the functions in it included: its text does not show them."""
+    if isinstance(part, core.ClosedJaxpr):
+        return [*part.consts, *_constants(part.jaxpr)]
+    if isinstance(part, core.Jaxpr):
+        return [value for equation in part.eqns for inner in equation.params.values() for value in _constants(inner)]
+    return [value for inner in part for value in _constants(inner)] if isinstance(part, (list, tuple)) else []
+
+
+def _plain(value: Any) -> Any:
+    """JAX has classes of its own for constants, which `describe` does not know."""
+    return value if isinstance(value, jax.Array) else np.asarray(value)
 
 
 def _memory(program: Any) -> int | None:

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evolve.run.checkpoint import CheckpointError, differences, load_checkpoint, save_checkpoint, write_atomically
-from evolve.run.describe import describe
-from evolve.run.history import History
-
-__all__ = ["RunDirectory", "describe", "versions"]
+from evolve.run.history import History, strict
+from evolve.run.lock import Lock
 
 PACKAGES = ("evolve-search", "jax", "jaxlib", "numpy", "equinox", "optax", "quax")
 # Must be equal for a checkpoint to be ours; budgets may differ, so that a run can be prolonged.
@@ -21,7 +19,7 @@ IDENTITY = ("problem", "optimizer", "seed", "seeds", "x64")
 
 
 class RunDirectory:
-    """Where a run keeps everything that resuming and reporting need.
+    """Where a run keeps everything that resuming and reporting need; a context manager that locks it until it ends.
 
     The history on disk counts only as far as a checkpoint says; what a kill left behind it is cut off.
 
@@ -40,6 +38,8 @@ class RunDirectory:
         The folder holds a run, and this is not a resumption.
     FileNotFoundError
         A resumption, and the folder holds no run.
+    BlockingIOError
+        Another process, or another run of this one, is at work in the folder.
     CheckpointError
         A resumption, and the folder holds a run of another problem, optimizer, seed or precision.
     OSError
@@ -49,26 +49,27 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str], job: Mapping[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
         self.run = {name: job[name] for name in IDENTITY}
-        self.history = self.path / "history.jsonl"
+        self.history, self.result = self.path / "history.jsonl", self.path / "result.json"
         self.job = self.path / "job.json"
         self.resumed = resume
+        self._described = {**job, "versions": versions()}
+        self._outdated = False
         self._written = 0, 0  # rows of the history on disk, and their bytes
+        self._lock = Lock(self.path)
         try:
-            holds = self.job.exists()
-            if holds and not resume:
-                raise FileExistsError(f"{self.path} already holds a run; resume it, or choose another folder.")
-            if resume and not holds:
-                raise FileNotFoundError(f"{self.path} holds no run to resume (no job.json).")
-            if resume:
-                self._check()
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not resume:
-                self.history.write_bytes(b"")
-                write_atomically(self.job, json.dumps({**job, "versions": versions()}, indent=2).encode())
-            with open(self.history, "ab"):
-                pass
+            self._open()
         except OSError as error:
+            self._lock.release()
             raise _explained(error, self.path) from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
     def begin(self, carry: Any, facts: Mapping[str, Any]) -> None:
         """Checkpoint the start: whether the disk holds one is known before any work is done.
@@ -107,14 +108,16 @@ class RunDirectory:
         """The carry, the facts and the history of the newest good checkpoint; None to start over.
 
         History written after that checkpoint is cut off: it will be written again. One that is damaged loses its
-        rows with a warning, for only the checkpoint decides what the run computes.
+        rows with a warning, for only the checkpoint decides what the run computes. The result of an end before goes.
 
         Raises
         ------
         CheckpointError
-            There are checkpoints, and every one is corrupt or foreign.
+            There are checkpoints, and every one is corrupt or foreign; or there are none, and work was done.
         """
         found = load_checkpoint(self.path, like, self.run)
+        if found is None:
+            self._check_unbegun()
         length: int = found[1].get("history", 0) if found else 0
         text = self.history.read_bytes()[:length]
         history = History.read(text, single)
@@ -124,6 +127,10 @@ class RunDirectory:
                 f"{self.history} is damaged: only its first {len(history)} rows can be read; the run goes on.",
                 stacklevel=2,
             )
+        # Should the run be killed from here on, the result would be one of fewer generations than the checkpoints.
+        self.result.unlink(missing_ok=True)
+        if self._outdated:
+            self._describe()
         self._write(good, b"")
         self._written = len(history), good
         return None if found is None else (*found, history)
@@ -131,17 +138,54 @@ class RunDirectory:
     def finish(self, outcome: Mapping[str, Any], tail: bytes) -> None:
         """Write result.json, and the last row of the history where the grid has none: resuming will cut it off."""
         self._write(self._written[1], tail)
-        write_atomically(self.path / "result.json", json.dumps(outcome, indent=2).encode())
+        write_atomically(self.result, json.dumps(strict(dict(outcome)), indent=2, allow_nan=False).encode())
 
-    def _check(self) -> None:
-        """Whether the run here is ours, before its checkpoints are read; they say it too, should job.json be lost."""
+    def _open(self) -> None:
+        """Lock the folder, and begin a run in it or check that the one there is ours."""
+        if self.resumed and not self.job.exists():
+            raise FileNotFoundError(f"{self.path} holds no run to resume (no job.json).")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
+        if self.resumed:
+            self._outdated = self._is_outdated()
+        elif self.job.exists():
+            raise FileExistsError(f"{self.path} already holds a run; resume it, or choose another folder.")
+        else:
+            self.history.write_bytes(b"")
+            self._describe()
+        with open(self.history, "ab"):
+            pass
+
+    def _describe(self) -> None:
+        write_atomically(self.job, json.dumps(self._described, indent=2).encode())
+
+    def _is_outdated(self) -> bool:
+        """Whether job.json must be written anew, it being corrupt or of another JAX.
+
+        Checkpoints say whose run it is too, but reading them comes later.
+        """
         try:
-            there = json.loads(self.job.read_bytes())
+            there: Any = json.loads(self.job.read_bytes())
+            if not isinstance(there, dict) or not self.run.keys() <= there.keys():
+                raise ValueError("it describes no run")
         except ValueError as error:
-            warnings.warn(f"{self.job} is corrupt ({error}); the checkpoints decide.", stacklevel=3)
-            return
+            warnings.warn(f"{self.job} is corrupt ({error}); the checkpoints decide.", stacklevel=5)
+            return True
         if other := differences(there, self.run):
             raise CheckpointError(f"{self.path} holds a foreign run ({other}).")
+        found, now = there.get("versions"), self._described["versions"]["jax"]
+        before = found.get("jax", now) if isinstance(found, dict) else now
+        if before != now:
+            what = f"{self.path} holds a run of jax {before}, and this is jax {now}"
+            warnings.warn(f"{what}: it goes on, but not bit for bit as it would have.", stacklevel=5)
+        return before != now
+
+    def _check_unbegun(self) -> None:
+        """Refuse to start over where work was done: a run checkpoints before its first generation."""
+        signs = [path.name for path in (self.history, self.result) if path.exists() and path.stat().st_size]
+        if signs:
+            what = f"{self.path} holds no checkpoint, but {' and '.join(signs)} of work that was done"
+            raise CheckpointError(f"{what}; put the checkpoints back, or start anew in another folder.")
 
     def _write(self, place: int, text: bytes) -> None:
         """Put text at a place of the history, and nothing after it."""

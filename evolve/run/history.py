@@ -1,6 +1,7 @@
 """The history of a run: one row a recorded generation, whatever blocks the generations came in."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,24 @@ def exact(values: Any) -> np.ndarray:
     """Integers as int64, floats as float64: what JSON gives back too, so that a resumed history is the same."""
     array = np.asarray(values)
     return array.astype(np.int64 if array.dtype.kind in "iub" else np.float64)
+
+
+def strict(value: Any) -> Any:
+    """Lists, dicts and numbers as strict JSON can hold them: NaN as null, infinities as words, all else as it is."""
+    if isinstance(value, dict):
+        return {name: strict(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [strict(item) for item in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _loose(value: Any) -> Any:
+    """What `strict` was given. NaN and Infinity as Python's own JSON writes them have become numbers already."""
+    if isinstance(value, list):
+        return [_loose(item) for item in value]
+    return math.nan if value is None else float(value) if isinstance(value, str) else value
 
 
 class History:
@@ -58,17 +77,20 @@ class History:
         return {name: values[one["generation"] > before] for name, values in one.items()}
 
     def lines(self, first: int = 0) -> bytes:
-        """Rows from `first` on, one JSON object a line; numbers for a single run, lists over the seeds of several."""
+        """Rows from `first` on, one JSON object a line; numbers for a single run, lists over the seeds of several.
+
+        A NaN is null, an infinity "Infinity" or "-Infinity".
+        """
         columns = {name: values[first:, 0] if self.single else values[first:] for name, values in self.columns.items()}
         rows = [
             {name: values[i].tolist() for name, values in columns.items()} for i in range(max(0, len(self) - first))
         ]
-        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+        return "".join(json.dumps(strict(row), allow_nan=False) + "\n" for row in rows).encode()
 
     def tail(self, newest: Row) -> bytes:
         """The line of the last generation, if the grid has none for it."""
-        known = self.columns["generation"][-1:] if len(self) else np.zeros(1, int)
-        if np.array_equal(np.max(known, axis=0), newest["generation"]):
+        known = self.columns["generation"][-1] if len(self) else 0
+        if np.all(known == newest["generation"]):
             return b""
         return self.joined({name: values[None] for name, values in newest.items()}).lines(len(self))
 
@@ -78,7 +100,7 @@ class History:
         rows: list[dict[str, np.ndarray]] = []
         for line in text.splitlines(keepends=True):
             try:
-                row = {name: exact(value).reshape(-1) for name, value in json.loads(line).items()}
+                row = {name: exact(_loose(value)).reshape(-1) for name, value in json.loads(line).items()}
             except (ValueError, TypeError, AttributeError):
                 break
             if not line.endswith(b"\n") or (rows and _outline(row) != _outline(rows[0])):

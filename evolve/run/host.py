@@ -42,7 +42,7 @@ class HostLoop:
         several = self.task.seeds is not None
         losses = np.full(self.shape, np.nan)
         for seed in np.flatnonzero(going) if several else [...]:
-            losses[seed] = self.workers.evaluate(problem, take(members, seed), words[seed], self.shape[-1])
+            losses[seed] = self.workers.losses(problem, take(members, seed), words[seed], self.shape[-1])
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: a failed member
             return losses.astype(float_dtype())
 

@@ -53,7 +53,6 @@ class Task(eqx.Module):
     rounds: Int[Array, ""]  # gradients that the budget buys, line searches' included; FAR where none are asked for
     backend: Backend = eqx.field(static=True)
     seeds: int | None = eqx.field(static=True, default=None)
-    traced: str = eqx.field(static=True, default="")  # what the loss computes, for functions that depend on globals
 
 
 Row = dict[str, Array]

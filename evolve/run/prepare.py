@@ -1,8 +1,6 @@
 """Before the first generation: everything that can be refused is refused here, before any work is done."""
 
-import hashlib
 import operator
-import re
 from typing import Any
 
 import equinox as eqx
@@ -16,8 +14,11 @@ from evolve.core.problem import Problem
 from evolve.core.trees import Params, as_arrays, check_params
 from evolve.run.budget import FAR, Budget, forwards
 from evolve.run.compiled import numeric
-from evolve.run.describe import describe
 from evolve.run.loop import Carry, Task
+
+# What JAX raises where a function needs numbers and gets what stands for them while tracing.
+UNTRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
+PLAIN_PYTHON = "for a function that JAX cannot trace, such as plain Python or NumPy, pass host=True"
 
 
 def prepare(
@@ -37,13 +38,14 @@ def prepare(
     """
     _check_kinds(problem, optimizer)
     workers, device = _backends(problem, optimizer, backend)
-    keys = jnp.stack([jax.random.key(one) for one in _seeds(seed, seeds)])
+    keys = jnp.stack([jax.random.key(one) for one in seeds_of(seed, seeds)])
     run_key = keys[0] if seeds is None else keys
     goal = jnp.asarray(-jnp.inf if budget.target is None else budget.target, float)
     graded = optimizer.oracle == "gradient" and budget.evaluations is not None
     rounds = min(FAR, (budget.evaluations or FAR) // forwards(optimizer)) if graded else FAR
     starts = [_start(problem, key) for key in keys]
-    task = Task(problem, optimizer, run_key, goal, jnp.int32(rounds), device, seeds, _traced(problem, starts[0][0]))
+    _check_loss(problem, starts[0][0])
+    task = Task(problem, optimizer, run_key, goal, jnp.int32(rounds), device, seeds)
     carries = [Carry.start(optimizer, params, key) for params, key in starts]
     # Starts may be drawn by code that vmap cannot trace; they are few, so a loop draws them.
     carry = carries[0] if seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)
@@ -59,8 +61,14 @@ def _check_kinds(problem: Any, optimizer: Any) -> None:
             raise TypeError(f"run: {name} is {thing!r}, which is no {kind.__name__}; {cure}.")
 
 
-def _seeds(seed: Any, seeds: Any) -> range:
-    """The seeds to run."""
+def seeds_of(seed: Any, seeds: Any) -> range:
+    """The seeds to run.
+
+    Raises
+    ------
+    ValueError, TypeError
+        They are no integers, too few or too large.
+    """
     try:
         first, count = operator.index(seed), operator.index(1 if seeds is None else seeds)
     except TypeError as error:
@@ -72,12 +80,23 @@ def _seeds(seed: Any, seeds: Any) -> range:
     return range(first, first + count)
 
 
-def _backends(problem: Problem, optimizer: Optimizer, backend: Any) -> tuple[Workers | None, Backend]:
-    name = type(optimizer).__name__
+def check_backend(problem: Problem, backend: Any) -> None:
+    """Refuse what is no backend, or none for this problem.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The message names it, and what to give.
+    """
     if backend is not None and not isinstance(backend, (Backend, Workers)):
         raise TypeError(f"run: backend is {backend!r}; give Device(), Mesh() or Workers().")
     if problem.host and isinstance(backend, Backend):
         raise ValueError(f"run: backend is {backend!r}, but a host fitness needs Workers(); give that or none.")
+
+
+def _backends(problem: Problem, optimizer: Optimizer, backend: Any) -> tuple[Workers | None, Backend]:
+    name = type(optimizer).__name__
+    check_backend(problem, backend)
     workers = backend if isinstance(backend, Workers) else Workers() if problem.host else None
     if workers is not None and optimizer.oracle == "gradient":
         owner, cure = ("a host fitness", "") if problem.host else ("Workers()", "leave the backend out, or ")
@@ -94,23 +113,41 @@ def _start(problem: Problem, run_key: Any) -> tuple[Params, Any]:
     return params, own
 
 
-def _traced(problem: Problem, params: Params) -> str:
-    """A digest of what the loss computes; naming a vector or a wrong dtype before anything is compiled.
+def _check_loss(problem: Problem, params: Params) -> None:
+    """Name a loss that is no scalar, or that JAX cannot trace, before anything is compiled.
 
-    Compiled programs are remembered for their function. One that reads a global or its own object's fields may
-    compute something else the next time: its trace then differs, and it is compiled anew.
+    Raises
+    ------
+    ValueError, TypeError
+        It is no floating-point scalar, or cannot be traced: the message says what to write instead, and the cause is
+        the error of the trace.
     """
     if problem.host:
-        return ""
-    # The problem's own arrays are arguments, so only closed-over ones are constants of the trace.
+        return
+    # The problem's own arrays are arguments in the compiled loop: here too, or a loss could pass that fails there.
     dynamic, static = eqx.partition(numeric(problem), eqx.is_array)
 
     def loss(dynamic: Any, params: Params) -> Any:
         return eqx.combine(dynamic, static).loss(params, jax.random.key(0))
 
-    closed, shape = jax.make_jaxpr(loss, return_shape=True)(dynamic, params)
+    try:
+        shape = jax.eval_shape(loss, dynamic, params)
+    except (TypeError, AttributeError, *UNTRACEABLE) as error:
+        cure = _cure(error, params)
+        if cure is None:
+            raise
+        words = str(error).strip().partition("\n")[0].rstrip(".")
+        # With the trace's own frames: they lead to the user's line.
+        raise TypeError(f"{words}; {cure}.").with_traceback(error.__traceback__) from error
     if not isinstance(shape, jax.ShapeDtypeStruct):
         raise TypeError(f"the loss is a {type(shape).__name__}; return a floating-point scalar.")
     jax.eval_shape(checked, shape)
-    text = re.sub("0x[0-9a-f]+", "", str(closed)) + describe(closed.consts)  # addresses in memory say nothing
-    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _cure(error: Exception, params: Params) -> str | None:
+    """What to do about a loss that cannot be traced, where that can be told from the error and the start."""
+    if isinstance(error, UNTRACEABLE):
+        return PLAIN_PYTHON
+    if type(params) in (list, tuple) and all(isinstance(leaf, jax.Array) and leaf.ndim == 0 for leaf in params):
+        return f"the start is a {type(params).__name__} of numbers; for a vector pass jnp.array([...])"
+    return None

@@ -19,8 +19,8 @@ class Result:
         What to deploy, in the dtypes of the start: the best member seen, or for a noisy problem, where the
         best seen is luck, the optimizer's own answer.
     loss
-        Its loss; for a noisy problem, at one fixed key. Infinite where every member failed: the answer is then
-        the start.
+        Its loss; for a noisy problem, at one fixed key. Infinite where every member failed, or where Ctrl-C came
+        before the first generation: the answer is then the start.
     history
         Arrays with one row a recorded generation (every one up to 1,000, every tenth up to 10,000, ..., and the last):
         `generation`, `evaluations` (forward passes so far), `seconds` (since the start, compiling left out), `loss` (of

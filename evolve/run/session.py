@@ -70,14 +70,16 @@ class Session:
             self.workers.first_error = facts["error"]
 
     def go(self, watch: Sequence[Watcher], watch_every: Every | None, save_seconds: float) -> list[Result]:
-        """The blocks between watch points, until a reason to stop."""
-        loop = self._loop()
+        """The blocks between watch points, until a reason to stop; Ctrl-C is one, while compiling too."""
+        loop = None
         try:
+            loop = self._loop()
             reason = self._blocks(loop, watch, Pace(watch_every), save_seconds)
         except KeyboardInterrupt:
             reason = "interrupted"
-        except Exception:  # a watcher's, or the device's: what there is is kept
-            self._save()
+        except Exception:
+            if loop is not None:  # a watcher's, or the device's: what there is is kept
+                self._save()
             raise
         self._save()
         results = [self._result(i, reason, loop) for i in range(self.task.seeds or 1)]
@@ -164,7 +166,7 @@ class Session:
             lost = "the end of the run is not on disk; it is in the result that `run` returns"
             warnings.warn(f"run: {self.folder.path} could not be written ({self.unsaved}): {lost}.", stacklevel=2)
 
-    def _result(self, i: int, reason: str | None, loop: DeviceLoop | HostLoop) -> Result:
+    def _result(self, i: int, reason: str | None, loop: DeviceLoop | HostLoop | None) -> Result:
         now = self.now
         answer = jax.device_get(self._of(self.answer(), i))
         spent = int(now.spent[i])
@@ -178,20 +180,20 @@ class Session:
             evaluations=spent // forwards(self.task.optimizer),
             forwards=spent,
             seconds=now.seconds,
-            compile_seconds=loop.program.seconds,
-            memory=loop.program.memory,
+            compile_seconds=loop.program.seconds if loop else 0.0,
+            memory=loop.program.memory if loop else None,
             error=None if self.workers is None else self.workers.first_error,
             state=self._of(now.carry.state, i),
         )
 
     def _loss(self, answer: Params, i: int) -> float:
-        """Of the answer: the best seen, or for a noisy problem the loss at one fixed key."""
+        """Of the answer: the best seen, or for a noisy problem the loss at one fixed key; infinite before any work."""
         problem, key = self.task.problem, jax.random.key(0)
-        if not problem.noisy:
+        if not problem.noisy or self.now.generations[i] == 0:
             return float(np.reshape(self.now.carry.best_loss, -1)[i])
         if self.workers is not None:
             alone = jax.tree.map(lambda leaf: np.asarray(leaf)[None], answer)
-            return float(self.workers.evaluate(problem, alone, np.asarray(jax.random.key_data(key)), 1)[0])
+            return float(self.workers.losses(problem, alone, np.asarray(jax.random.key_data(key)), 1)[0])
         return float(compiled(_loss, self.task, answer, key).call(self.task, answer, key))
 
     def _of(self, tree: Any, i: int) -> Any:

@@ -1,6 +1,8 @@
 """A comparison is fair, measures what `run` finds, and loses nothing when something breaks."""
 
+import errno
 import io
+import os
 import time
 
 import jax
@@ -238,6 +240,119 @@ def test_saying_what_cannot_be_compared(tmp_path):
     with pytest.raises(OSError, match="cannot be written"):
         quietly(problem, OPTIMIZERS, generations=1, directory=tmp_path / "results.json")
     assert (tmp_path / "results.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"directroy": "x"}, r"compare: there is no option 'directroy'; did you mean directory\?"),
+        ({"watch": ()}, r"there is no option 'watch'; known are evaluations"),
+        ({"backend": "gpu"}, r"backend is 'gpu'; give Device\(\)"),
+        ({"seeds": "5"}, "seeds is '5'; they must be integers"),
+        ({"target": "low"}, "target is 'low'; it must be a number"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_by_name(wrong, words):
+    with pytest.raises(TypeError, match=words):
+        quietly(Noisy(), OPTIMIZERS, **{"evaluations": 10} | wrong)
+    with pytest.raises(TypeError, match=r"is no Problem; wrap a function with problems\.wrap"):
+        quietly(lambda x: x, OPTIMIZERS, evaluations=10)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_target_ends_each_seed_where_it_is_reached(alone, tmp_path):
+    problem = wrap(lambda x: jnp.sum(x**2), lambda key: 3 * jax.random.normal(key, (2,)))
+    optimizers = {"SGD": evolve.Gradient(optax.sgd(0.02))}
+    budget = {"target": 0.01} | ({} if alone else {"evaluations": 3000})
+    said = io.StringIO()
+    found = quietly(problem, optimizers, **budget, directory=tmp_path, progress=True, console=Console(file=said))
+    (entry,) = found.entries
+    assert entry.reasons == ("target",) * SEEDS
+    assert len(set(entry.forwards)) == SEEDS
+    assert (entry.final["loss"] <= 0.01).all()
+    first, last = min(entry.forwards), max(entry.forwards)
+    furthest = entry.curves["evaluations"].max(axis=1)
+    assert ((furthest > first) & (furthest < last)).any()  # those that go on are still measured
+    assert "a loss of 0.01" in found.heading()
+    assert Comparison.load(tmp_path).facts["budget"]["target"] == 0.01
+
+
+SCALE = 1.0
+
+
+def test_a_loss_that_changed_is_measured_anew(monkeypatch):
+    problem = wrap(lambda x: SCALE * jnp.sum(x**2), jnp.ones(2))
+    still = {"SGD": evolve.Gradient(optax.sgd(0.0))}
+    for scale in (1.0, 3.0):
+        monkeypatch.setitem(globals(), "SCALE", scale)
+        found = quietly(problem, still, generations=2)
+        np.testing.assert_allclose(found.entries[0].final["loss"], 2 * scale)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_report_in_plain_python_is_called_as_it_is(trained):
+    class Plain(Noisy):
+        def report(self, params):
+            mean = float(np.asarray(params["x"]).mean())
+            return {"mean": mean, "each": np.asarray(params["x"])} | ({"train_loss": mean**2} if trained else {})
+
+    found = quietly(Plain(), OPTIMIZERS, seed=5, evaluations=60)
+    assert {entry.status for entry in found.entries} == {"finished"}
+    for entry in found.entries:
+        answers = [result.answer["x"] for result in found.results[entry.name]]
+        np.testing.assert_allclose(entry.final["mean"], np.mean(answers, axis=1), rtol=1e-5)
+        keys = jax.random.split(jax.random.key(0), 8)
+        losses = [np.mean([Noisy().loss({"x": answer}, key) for key in keys]) for answer in answers]
+        expected = entry.final["mean"] ** 2 if trained else losses
+        np.testing.assert_allclose(entry.final["loss"], expected, rtol=1e-5)
+        assert len(entry.curves["mean"]) > 2
+
+
+def failing(monkeypatch, *, after, times=10**9):
+    """A disk that is full from the call of fsync after `after` ones on, for so many calls."""
+    real, calls = os.fsync, []
+
+    def fsync(number):
+        calls.append(number)
+        if after < len(calls) <= after + times:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_a_disk_that_fills_up_loses_nothing(tmp_path, monkeypatch):
+    failing(monkeypatch, after=1)
+    with pytest.warns(UserWarning, match=r"cannot be written .*No space left.*goes on in memory") as said:
+        found = quietly(Noisy(), OPTIMIZERS, evaluations=60, directory=tmp_path)
+    assert len(said) == 1
+    assert found.unsaved.errno == errno.ENOSPC
+    assert {entry.status for entry in found.entries} == {"finished"}
+
+
+def test_a_disk_that_recovers_holds_everything_in_the_end(tmp_path, monkeypatch):
+    failing(monkeypatch, after=1, times=1)
+    with pytest.warns(UserWarning, match="goes on in memory"):
+        found = quietly(Noisy(), OPTIMIZERS, evaluations=60, directory=tmp_path)
+    assert found.unsaved is None
+    assert Comparison.load(tmp_path).rows() == found.rows()
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("broken", ["plot", "report"])
+def test_what_cannot_be_drawn_loses_nothing(tmp_path, monkeypatch, broken):
+    def fail(*_):
+        raise ZeroDivisionError("no picture")
+
+    monkeypatch.setattr(Comparison, broken, fail)
+    with pytest.warns(
+        UserWarning, match=r"lacks pictures \(ZeroDivisionError: no picture\); its results\.json is whole"
+    ):
+        found = quietly(Noisy(), OPTIMIZERS, evaluations=60, directory=tmp_path)
+    assert found.unsaved is None
+    assert Comparison.load(tmp_path).rows() == found.rows()
+    assert (tmp_path / "overview.png").exists() == (broken != "plot")
+    assert (tmp_path / "report.html").exists() == (broken != "report")
 
 
 def test_a_console_that_is_no_terminal_gets_one_line_an_optimizer():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from html import escape
 
 import jax.numpy as jnp
 import matplotlib.image
@@ -113,6 +114,15 @@ def test_the_report_needs_nothing_beside_it(found, tmp_path):
     assert "<b>SGD" not in text
     assert "Bowl <i>" not in text
     assert "prefers-color-scheme: dark" in text
+
+
+@pytest.mark.parametrize("name", [r"\d$R^2$", r"\1", '"><b>&', r"$\nonsense{$", "$"])
+def test_a_metric_of_any_name_is_drawn_as_it_is(found, tmp_path, name):
+    entries = (made("$x_", [[3.0], [2.0]], **{name: [[0.5], [0.8]]}),)
+    text = replace(found, entries=entries).report(tmp_path / "report.html").read_text()
+    assert f'aria-label="{escape(name)} against evaluations"' in text
+    assert "<b>&" not in text.replace("<b>&lt;", "")
+    replace(found, entries=entries).save(tmp_path)
 
 
 def test_a_folder_that_holds_none_is_refused_by_name(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import evolve
 import problems
 import zeroth
 from evolve.run import session
+from evolve.run.prepare import UNTRACEABLE
 
 
 def sphere(x):
@@ -49,7 +51,7 @@ class TestSaidBeforeAnyWork:
 
     @pytest.mark.parametrize("start", [jnp.arange(3), {"n": np.array([True])}, jnp.ones(2, jnp.complex64)])
     def test_parameters_that_are_no_floats(self, start):
-        with pytest.raises(TypeError, match="only floating-point leaves can be searched: close over it instead"):
+        with pytest.raises(TypeError, match=r"only floating-point leaves can be searched: .*close over it instead"):
             evolve.minimize(lambda p: 0.0, start, SEARCH, generations=1)
 
     def test_odd_population_with_pairs(self):
@@ -123,7 +125,7 @@ class TestSaidBeforeAnyWork:
     def test_what_is_no_function(self):
         with pytest.raises(TypeError, match=r"wrap: 3 is not callable; pass a function"):
             evolve.minimize(3, START, SEARCH)
-        with pytest.raises(TypeError, match=r"the function needs \(a, b, c\); it may need"):
+        with pytest.raises(TypeError, match=r"the function needs \(a, b, c\); it m"):
             evolve.minimize(lambda a, b, c: 0.0, START, SEARCH)
 
     def test_misspelt_options(self):
@@ -131,6 +133,27 @@ class TestSaidBeforeAnyWork:
             evolve.minimize(sphere, START, SEARCH, evaluation=100)
         with pytest.raises(TypeError, match="there is no option 'colour'; known are evaluations, generations"):
             evolve.minimize(sphere, START, SEARCH, colour="red")
+
+    @pytest.mark.parametrize(
+        "loss", [lambda x: np.sum(np.sin(x)), lambda x: float(x[0]), lambda x: 1.0 if x[0] > 0 else 2.0]
+    )
+    def test_plain_python_as_a_jax_loss(self, loss):
+        with pytest.raises(TypeError, match=r"; for a function that JAX cannot trace, .* pass host=True") as error:
+            evolve.minimize(loss, START, SEARCH, generations=1)
+        assert isinstance(error.value.__cause__, UNTRACEABLE)
+        assert any(entry.path == Path(__file__) and entry.name == "<lambda>" for entry in error.traceback)
+
+    @pytest.mark.parametrize("loss", [lambda x: jnp.sum(x**2), lambda x: x.sum()])
+    @pytest.mark.parametrize("start", [[1.0, 2.0], (1.0, 2.0)])
+    def test_a_list_in_place_of_a_vector(self, loss, start):
+        kind = type(start).__name__
+        with pytest.raises(TypeError, match=rf"the start is a {kind} of numbers; for a vector pass jnp\.array"):
+            evolve.minimize(loss, start, SEARCH, generations=1)
+
+    @pytest.mark.parametrize("watch", [3, [3], "f"])
+    def test_what_is_no_watcher(self, watch):
+        with pytest.raises(TypeError, match=r"watch is .*; give a function of a Progress, or a list of them"):
+            evolve.minimize(sphere, START, SEARCH, generations=1, watch=watch)
 
     @pytest.mark.parametrize("value", [0, -1, 2.5, "often"])
     def test_watch_every(self, value):
@@ -145,6 +168,12 @@ class TestSaidBeforeAnyWork:
     def test_zero_budget(self):
         with pytest.raises(ValueError, match="evaluations is 0; it must be positive and finite"):
             evolve.minimize(sphere, START, SEARCH, evaluations=0)
+
+
+def test_one_watcher_needs_no_list():
+    seen = []
+    evolve.minimize(sphere, START, SEARCH, generations=3, watch=seen.append, watch_every=1)
+    assert [progress.generation for progress in seen] == [1, 2, 3]
 
 
 def nonzero(x):

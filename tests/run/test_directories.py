@@ -10,7 +10,7 @@ import pytest
 
 import evolve
 import problems
-from evolve.run import CheckpointError
+from evolve.run import CheckpointError, session
 from evolve.run.describe import describe
 
 
@@ -104,6 +104,7 @@ def longer_history(folder):
 def not_begun(folder):
     for path in [*folder.glob("checkpoint-*"), folder / "result.json"]:
         path.unlink()
+    (folder / "history.jsonl").write_bytes(b"")
 
 
 def only_a_job(folder):
@@ -153,6 +154,103 @@ def test_a_damaged_history_costs_its_rows_only(finished, copy, damage):
     assert result.history["generation"].tolist() == [*range(1, kept + 1), *range(21, 31)]
     assert len(rows(copy)) == kept + 10
     assert (result.loss, result.generations) == (go(finished[0].parent / damage, 30).loss, 30)
+
+
+@pytest.mark.parametrize("left", [("history.jsonl",), ("result.json",), ("history.jsonl", "result.json")])
+def test_checkpoints_that_are_gone_are_never_replaced_silently(copy, left):
+    for path in copy.iterdir():
+        if path.name not in (*left, "job.json"):
+            path.unlink()
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    with pytest.raises(CheckpointError, match=f"holds no checkpoint, but {' and '.join(left)} of work that was done"):
+        go(copy, resume=True)
+    assert {name: content for name, content in before.items() if name in left} == {
+        name: (copy / name).read_bytes() for name in left
+    }
+
+
+def test_the_result_of_an_end_before_does_not_outlive_a_resumption(copy):
+    class Killed(BaseException):
+        pass
+
+    def kill(progress):
+        raise Killed
+
+    with pytest.raises(Killed):
+        go(copy, 40, resume=True, watch=kill)
+    assert not (copy / "result.json").exists()
+    go(copy, 40, resume=True)
+    assert json.loads((copy / "result.json").read_text())["results"][0]["generations"] == 40
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.filterwarnings("ignore:.*is corrupt")
+def test_a_refused_resumption_leaves_the_result(copy, seed):
+    for path in copy.glob("checkpoint-*.json"):
+        path.write_text("{")
+    with pytest.raises(CheckpointError):
+        go(copy, resume=True, seed=seed)
+    assert (copy / "result.json").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "null", "{}", '{"seed": 0}'])
+def test_a_corrupt_job_is_said_once_and_mended(finished, copy, content):
+    (copy / "job.json").write_text(content)
+    with pytest.warns(UserWarning, match=r"job\.json is corrupt .*; the checkpoints decide"):
+        same(go(copy, resume=True), finished[1])
+    assert (copy / "job.json").read_bytes() == (finished[0] / "job.json").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go(copy, resume=True)
+
+
+def test_another_version_of_jax_is_said_once(finished, copy):
+    job = json.loads((copy / "job.json").read_text())
+    job["versions"]["jax"] = "0.1"
+    (copy / "job.json").write_text(json.dumps(job))
+    with pytest.warns(UserWarning, match=r"holds a run of jax 0\.1, and this is jax .*not bit for bit"):
+        same(go(copy, resume=True), finished[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go(copy, resume=True)
+
+
+@pytest.mark.parametrize("seeds", [None, 2])
+def test_numbers_that_are_none_are_strict_json_and_resume_exactly(tmp_path, seeds):
+    problem = problems.wrap(lambda x: jnp.where(x[0] < 9, jnp.nan, 0.0), jnp.zeros(3))
+    options = {"problem": problem, "seeds": seeds, "watch_every": 1}
+    go(tmp_path / "run", 3, **options)
+    resumed, whole = go(tmp_path / "run", 6, resume=True, **options), go(None, 6, **options)
+    for one, other in zip(*([result] if seeds is None else result for result in (resumed, whole)), strict=True):
+        same(one, other)
+    for name in ("history.jsonl", "result.json"):
+        text = (tmp_path / "run" / name).read_text()
+        assert "Infinity" in text
+        assert "Infinity" not in text.replace('"Infinity"', "")
+        assert "NaN" not in text
+
+
+@pytest.mark.parametrize("host", [False, True])
+@pytest.mark.parametrize("seeds", [None, 2])
+@pytest.mark.parametrize("noisy", [False, True])
+def test_an_interrupt_while_compiling_ends_at_the_start(tmp_path, monkeypatch, host, seeds, noisy):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    function = (lambda x, key: ((x - 1) ** 2).sum()) if noisy else (lambda x: ((x - 1) ** 2).sum())
+    options = {"problem": problems.wrap(function, jnp.zeros(3), host=host), "seeds": seeds}
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "HostLoop" if host else "DeviceLoop", interrupted)
+        found = go(tmp_path / "run", **options)
+    for result in [found] if seeds is None else found:
+        assert (result.reason, result.generations, result.loss) == ("interrupted", 0, float("inf"))
+        assert result.answer.tolist() == [0, 0, 0]
+        assert {len(column) for column in result.history.values()} == {0}
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["reason"] == "interrupted"
+    assert rows(tmp_path / "run") == []
+    resumed, whole = go(tmp_path / "run", 5, resume=True, **options), go(None, 5, **options)
+    for one, other in zip(*([result] if seeds is None else result for result in (resumed, whole)), strict=True):
+        same(one, other)
 
 
 FOREIGN = {

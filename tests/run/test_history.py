@@ -1,6 +1,7 @@
 """History: a grid that depends on the generation alone, whatever blocks the generations came in."""
 
 import builtins
+import json
 
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +126,20 @@ def test_lines_round_trip(single):
     for name, column in history.columns.items():
         assert back.columns[name].dtype == column.dtype
         np.testing.assert_array_equal(back.columns[name], column)
+
+
+def test_lines_are_strict_json():
+    def refuse(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    lines = rows(single=True).lines().decode().splitlines()
+    values = [json.loads(line, parse_constant=refuse)["loss"] for line in lines]
+    assert values == [0.1, None, "Infinity", -1e-45, 1e300]
+
+
+def test_lines_of_pythons_own_json_are_read_too():
+    text = b'{"generation": 1, "loss": NaN}\n{"generation": 2, "loss": -Infinity}\n'
+    np.testing.assert_array_equal(History.read(text, single=True).columns["loss"], [[np.nan], [-np.inf]])
 
 
 @pytest.mark.parametrize(
