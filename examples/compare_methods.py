@@ -19,4 +19,4 @@ comparison = evolve.compare(
 )
 
 print(comparison)
-print("report:", comparison.save("compare-ackley") / "report.html")
+print("report:", comparison.save("runs/compare-ackley") / "report.html")

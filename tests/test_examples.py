@@ -58,7 +58,7 @@ def test_compare_methods(capsys, tmp_path, monkeypatch):
     assert ranked[0] == "CMA-ES", "a rotated, rugged function of ten dimensions is its home"
     shown = capsys.readouterr().out
     assert all(name in shown for name in ranked)
-    assert (tmp_path / "compare-ackley" / "report.html").exists()
+    assert (tmp_path / "runs" / "compare-ackley" / "report.html").exists()
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -111,7 +111,7 @@ class Run:
     """Search one problem with one optimizer, live; everything is saved, and can be resumed bit for bit.
 
     Try:
-      evolve run digits --optimizer openes --seconds 20
+      evolve run digits --optimizer openes --evaluations 50_000
       evolve run rastrigin:dimension=20,rotation=1 --optimizer cmaes --set sigma=2 --set population=100
       evolve run csv:wine.csv:target=quality,hidden=64-32 --optimizer openes
       evolve run python:fitness.py:energy:dimension=5,start=1.0,host=true --optimizer cmaes
@@ -135,6 +135,10 @@ class Run:
       shaping               centered_ranks, z_score, difference, elite:FRACTION
       update                sgd:RATE, adam:RATE, adamw:RATE, rmsprop:RATE, lion:RATE
       widths                64-32
+
+    Optimizers were tuned for digits as it stands: settings that are not given are then the tuned ones. Their schedules
+    end with the evaluations or generations of the budget; without either (seconds or a target alone) rates stay
+    constant, at what the schedules begin with. A resumed run keeps the schedules that it began with.
 
     Exit status: 0 ok, 1 the run failed, 2 misuse, 130 Ctrl-C (what there is was saved).
     """
@@ -164,7 +168,7 @@ class Run:
     save_seconds: Seconds = None
     """at least this long between two checkpoints; 5 by default"""
     resume: Folder = None
-    """go on with the run in this folder; only budgets may change"""
+    """go on with the run in this folder; only budgets may change: those given now replace all that it had"""
     quiet: Flag = False
     """no progress and no summary"""
 
@@ -174,7 +178,8 @@ class Compare:
     """Compare optimizers on one problem: same starts, same data order, same budget, several seeds.
 
     Writes results.json, a self-contained report.html and PNG curves. Where a problem has settings that were
-    tuned for each optimizer (digits), these are used; elsewhere the defaults.
+    tuned for each optimizer (digits), these are used, their schedules ending with the evaluations or generations (with
+    seconds alone, rates stay constant); elsewhere the defaults.
 
     Try:
       evolve compare digits
@@ -192,7 +197,11 @@ class Compare:
     evaluations: Whole = None
     """budget of each run in forward passes (a gradient counts three)"""
     seconds: Seconds = None
-    """budget of each run in seconds, compiling left out"""
+    """budget of each optimizer in seconds, all its seeds together, compiling left out"""
+    generations: Whole = None
+    """budget of each run in generations"""
+    x64: Flag = False
+    """compute in double precision"""
     smallest: Flag = False
     """the smallest budget that makes sense, for a quick look"""
     out: Folder = None

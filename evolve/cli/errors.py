@@ -1,6 +1,7 @@
 """What ends a command early: said in a sentence, with the nearest known word, never with a Python traceback."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -23,3 +24,17 @@ def unknown(lacking: str, name: str, known: Iterable[str]) -> UsageError:
         return UsageError(f"{lacking} {name!r}; did you mean {' or '.join(near)}?")
     listed = f"known are {', '.join(known)}." if known else "there are none."
     return UsageError(f"{lacking} {name!r}; {listed}")
+
+
+def blamed(error: BaseException, file: str) -> str:
+    """`FILE, line N: Class: message`, N where the error last passed through the file; without both if it did not."""
+    message = str(error).strip().partition("\n")[0].rstrip(".")
+    sentence = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    line = line_of(error, file)
+    return sentence if line is None else f"{file}, line {line}: {sentence}"
+
+
+def line_of(error: BaseException, file: str) -> int | None:
+    """The last line of a file that an error passed through, if it did."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return lines[-1] if lines else None

@@ -4,20 +4,24 @@ The same four tables stand in a job file (TOML) and in a run folder's command.js
 """
 
 import dataclasses
-import importlib.util
 import json
+import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from evolve.cli import values
 from evolve.cli.arguments import Run, given, number, positive, seed_number, whole
-from evolve.cli.errors import UsageError, unknown
-from evolve.cli.presets import Contest, contest
+from evolve.cli.errors import UsageError, blamed, line_of, unknown
+from evolve.cli.naming import Named, absolute, pairs
+from evolve.cli.presets import CONTESTS, Contest, Horizon, preset
 from evolve.cli.registry import OPTIMIZERS, PROBLEMS, find
 from evolve.core import Optimizer, Problem
+from evolve.core.trees import Params, as_arrays, check_params
 
 DEFAULT_EVALUATIONS = 10_000  # as in `evolve.minimize`
 
@@ -41,24 +45,17 @@ _RUN: dict[str, Callable[[str], Any]] = {
     "x64": _truth,
     "out": str,
     "horizon": whole,
+    "horizon_generations": whole,
 }
 _TABLES = ("problem", "optimizer", "budget", "run")
 
 
 @dataclass(frozen=True)
-class Named:
-    """A name of the registry and its settings, in words or as plain values."""
-
-    name: str
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Job:
-    """What `evolve run` runs. `run` holds those of seed, seeds, x64, out and horizon that were given.
+    """What `evolve run` runs. `run` holds those of seed, seeds, x64, out and the horizons that are known.
 
-    The horizon is the budget in evaluations that tuned schedules are stretched to. It stays what it was when a run is
-    prolonged: a resumed run must follow the schedule that it began with.
+    The horizon is the budget, in evaluations or in generations, that tuned schedules are stretched to. It stays what it
+    was when a run is prolonged: a resumed run must follow the schedule that it began with.
     """
 
     problem: Named
@@ -75,25 +72,12 @@ class Job:
         UsageError
             The file is not there or cannot be parsed, or a table, key or value is wrong: named, with the cure.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-            tables = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        except FileNotFoundError as error:
-            raise UsageError(f"there is no file {path}.") from error
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from error
-        for name, table in tables.items():
-            if name not in _TABLES:
-                raise unknown(f"{path} has no table", name, _TABLES)
-            if not isinstance(table, dict):
-                raise UsageError(f"{path}: {name} must be a table, [{name}].")
+        tables = _tables(path)
         problem = _named(tables, "problem", path)
-        problem = Named(problem.name, _absolute(problem, path.parent))
-        budget = _checked(tables.get("budget", {}), _BUDGET, f"{path}: [budget]")
         return cls(
-            problem,
+            Named(problem.name, absolute(problem, path.parent)),
             _named(tables, "optimizer", path),
-            budget,
+            _checked(tables.get("budget", {}), _BUDGET, f"{path}: [budget]"),
             _checked(tables.get("run", {}), _RUN, f"{path}: [run]"),
         )
 
@@ -107,11 +91,22 @@ class Job:
         run = {name: getattr(command, name) for name in _RUN if given(command, name)}
         return Job(self.problem, optimizer, self.budget | said, self.run | run)
 
+    def prolonged(self, command: Run) -> "Job":
+        """With the budgets of the command line, if it has any, in place of the old ones: those are spent."""
+        said = {name: getattr(command, name) for name in _BUDGET if given(command, name)}
+        return dataclasses.replace(self, budget=said or self.budget)
+
     def settled(self, x64: bool) -> "Job":
         """With everything decided that was left open: budget, horizon and precision."""
         budget = self.budget or {"evaluations": DEFAULT_EVALUATIONS}
-        horizon = {"horizon": budget["evaluations"]} if "evaluations" in budget else {}
+        names = {"evaluations": "horizon", "generations": "horizon_generations"}
+        horizon = {name: budget[limit] for limit, name in names.items() if limit in budget}
         return dataclasses.replace(self, budget=budget, run={"x64": x64} | horizon | self.run)
+
+    @property
+    def horizon(self) -> Horizon:
+        """What tuned schedules are stretched to."""
+        return Horizon(self.run.get("horizon"), self.run.get("horizon_generations"))
 
     def tables(self) -> dict[str, Any]:
         """What `read` reads; paths are absolute, so that a run can be resumed from anywhere."""
@@ -130,25 +125,46 @@ class Job:
         UsageError
             A name, a setting or a value is wrong, or a file cannot be used.
         """
-        return make_problem(self.problem), make_optimizer(self.optimizer, self.problem, self.run.get("horizon"))
+        return make_problem(self.problem), make_optimizer(self.optimizer, self.problem, self.horizon)
 
 
 def make_problem(problem: Named) -> Problem:
-    """The problem as tuned for comparisons if it has no settings of its own, else as its factory makes it."""
-    entry, best = find(PROBLEMS, "problem", problem.name), tuned(problem)
-    return values.build(entry.factory, problem.settings, problem.name) if best is None else best.problem()
+    """What its factory makes of its settings."""
+    return values.build(find(PROBLEMS, "problem", problem.name).factory, problem.settings, problem.name)
 
 
-def make_optimizer(optimizer: Named, problem: Named, evaluations: int | None) -> Optimizer:
-    """The optimizer with its settings, which start from those tuned for the problem if there are any."""
-    factory, best = find(OPTIMIZERS, "optimizer", optimizer.name).factory, tuned(problem, evaluations)
-    base = None if best is None else best.optimizers.get(optimizer.name)
-    if base is not None and not optimizer.settings:
-        return base
-    if base is not None and type(base) is factory:
-        changes = values.read(factory, optimizer.settings, optimizer.name)
-        return values.called(dataclasses.replace, base, **changes)
-    return values.build(factory, optimizer.settings, optimizer.name)
+def make_optimizer(optimizer: Named, problem: Named, horizon: Horizon) -> Optimizer:
+    """The optimizer with its settings; those not given are as tuned for the problem, if they were."""
+    factory, best = find(OPTIMIZERS, "optimizer", optimizer.name).factory, tuned(problem)
+    if best is None or optimizer.name not in best.optimizers:
+        return values.build(factory, optimizer.settings, optimizer.name)
+    given = values.read(factory, optimizer.settings, optimizer.name)
+    return values.called(factory, **preset(optimizer.name, best.optimizers[optimizer.name], horizon, given))
+
+
+def check_start(problem: Problem, named: Named) -> Params:
+    """Refuse a start that cannot be searched from, before a folder is made; returns it.
+
+    Raises
+    ------
+    UsageError
+        Says what is wrong; of a user's own problem, with file and line.
+    """
+    try:
+        params = as_arrays(problem.init(jax.random.key(0)))
+        check_params(params, "init")
+    except Exception as error:
+        file = source(named)
+        if line_of(error, file) is None and not isinstance(error, (ValueError, TypeError)):
+            raise
+        raise UsageError(f"{named.name} cannot be started: {blamed(error, file)}.") from error
+    return params
+
+
+def source(problem: Named) -> str:
+    """The file of a user's own Python object; of others the file or nothing."""
+    path = Path(str(problem.settings.get("path", "")))
+    return getattr(sys.modules.get(path.name), "__file__", None) or str(path)
 
 
 def check_oracle(problem: Problem, optimizer: Optimizer, name: str) -> None:
@@ -163,64 +179,33 @@ def check_oracle(problem: Problem, optimizer: Optimizer, name: str) -> None:
         raise UsageError(f"{name} needs gradients, which a host fitness cannot give; take a method that needs losses.")
 
 
-def tuned(problem: Named, evaluations: int | None = None) -> Contest | None:
-    """What was tuned for a problem as it stands, if anything was, its schedules stretched to a budget."""
-    return None if problem.settings else contest(problem.name, evaluations)
+def tuned(problem: Named) -> Contest | None:
+    """The contest of a problem if one was tuned for it with the settings that it has, given or by default."""
+    best = CONTESTS.get(problem.name)
+    if best is None:
+        return None
+    factory = PROBLEMS[problem.name].factory
+    usual = {name: p.default for name, p in values.parameters(factory).items()}
+    same = usual | values.read(factory, problem.settings, problem.name) == usual | best.problem
+    return best if same else None
 
 
-_FORMS = {
-    "csv": "csv:FILE",
-    "npz": "npz:FILE",
-    "idx": "idx:IMAGES,LABELS",
-    "python": "python:FILE.py:NAME",
-}
-
-
-def parse_problem(text: str) -> Named:
-    """`NAME:KEY=VALUE,KEY=VALUE`, `csv:FILE`, `npz:FILE`, `idx:IMAGES,LABELS`, `python:FILE.py:NAME`, `MODULE:NAME`.
-
-    Raises
-    ------
-    UsageError
-        The name is unknown, or what follows it cannot be understood.
-    """
-    name, *parts = text.split(":")
-    settings = pairs(parts.pop().split(","), name) if parts and "=" in parts[-1] else {}
-    middle = ":".join(parts)
-    if name not in PROBLEMS and middle and ("." in name or importlib.util.find_spec(name)):
-        found = {"path": name, "object": middle}
-        name = "python"
-    elif name == "python" and len(parts) > 1:
-        found = {"path": ":".join(parts[:-1]), "object": parts[-1]}
-    elif name == "idx" and middle.count(",") == 1:
-        found = dict(zip(("images", "labels"), middle.split(","), strict=True))
-    elif name in ("csv", "npz") and middle:
-        found = {"path": middle}
-    else:
-        find(PROBLEMS, "problem", name)
-        found: dict[str, str] = {}
-        if middle:
-            form = _FORMS.get(name, name) + ":KEY=VALUE,KEY=VALUE"
-            raise UsageError(f"{text!r} is not of the form {form}; leave out what you do not need.")
-    problem = Named(name, found | settings)
-    return Named(name, _absolute(problem, Path.cwd()))
-
-
-def pairs(words: list[str], where: str) -> dict[str, str]:
-    """KEY=VALUE words.
-
-    Raises
-    ------
-    UsageError
-        One has no `=`.
-    """
-    found: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise UsageError(f"{where}: {word!r} is not of the form KEY=VALUE.")
-        found[name.strip()] = value.strip()
-    return found
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        tables: Any = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {path}.") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    if not isinstance(tables, dict):
+        raise UsageError(f"{path} is damaged: it holds no tables ({', '.join(_TABLES)}).")
+    for name, table in tables.items():
+        if name not in _TABLES:
+            raise unknown(f"{path} has no table", name, _TABLES)
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {name} must be a table, [{name}].")
+    return tables
 
 
 def _named(tables: dict[str, Any], table: str, path: Path) -> Named:
@@ -231,15 +216,6 @@ def _named(tables: dict[str, Any], table: str, path: Path) -> Named:
             f'{path}: [{table}] needs a name, such as name = "{"digits" if table == "problem" else "openes"}".'
         )
     return Named(name, settings)
-
-
-def _absolute(problem: Named, folder: Path) -> dict[str, Any]:
-    """Files are looked up beside the job file, or from the working directory, and stay found from elsewhere."""
-    known = values.parameters(find(PROBLEMS, "problem", problem.name).factory)
-    files = [name for name in problem.settings if name in known and known[name].annotation is Path]
-    if problem.name == "python":  # a module's dotted name is no file
-        files = [name for name in files if str(problem.settings[name]).endswith(".py")]
-    return problem.settings | {name: str((folder / problem.settings[name]).absolute()) for name in files}
 
 
 def _checked(table: dict[str, Any], readers: dict[str, Callable[[str], Any]], where: str) -> dict[str, Any]:

@@ -1,84 +1,17 @@
-"""The user's own problems: files of examples, and Python objects."""
+"""The user's own Python objects as problems."""
 
 import importlib
 import importlib.util
-import inspect
 import sys
-from collections.abc import Callable, Sequence
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
-from evolve.cli.errors import unknown
-from evolve.core import Problem, wrap
-from problems import Classification, Dataset, Regression, mlp, read_csv, read_idx, read_npz
-
-
-def csv(
-    path: Path,
-    target: str = "-1",
-    hidden: Sequence[int] = (32,),
-    batch: int | None = 256,
-    held_out: float = 0.2,
-    seed: int = 0,
-) -> Problem:
-    """A table of your own, learned by a perceptron: classes if the target column holds whole numbers.
-
-    Parameters
-    ----------
-    path
-        The file: one example a line, numbers only, with or without a header.
-    target
-        The column to predict: its name, or its place from 0, negative from the end.
-    hidden
-        Widths of the hidden layers.
-    batch
-        How many examples one loss averages; none, or where there are fewer: all.
-    held_out, seed
-        The part held out for the report, and the seed of that split.
-    """
-    place = int(target) if target.removeprefix("-").isdecimal() else target
-    return _learning(Dataset.split(*read_csv(path, place), held_out, seed).standardized(), hidden, batch)
-
-
-def npz(
-    path: Path,
-    inputs: str = "x",
-    targets: str = "y",
-    hidden: Sequence[int] = (32,),
-    batch: int | None = 256,
-    held_out: float = 0.2,
-) -> Problem:
-    """A NumPy archive of your own, learned by a perceptron: classes if the targets are integers.
-
-    Parameters
-    ----------
-    path
-        The file, as `numpy.savez(path, x=..., y=...)` writes it.
-    inputs, targets
-        Names of its two arrays, shapes (n, ...) and (n,).
-    hidden, batch, held_out
-        As for `csv`.
-    """
-    return _learning(Dataset.split(*read_npz(path, inputs, targets), held_out).standardized(), hidden, batch)
-
-
-def idx(
-    images: Path, labels: Path, hidden: Sequence[int] = (32,), batch: int | None = 256, held_out: float = 0.2
-) -> Problem:
-    """Images and labels of your own in the IDX format of MNIST, learned by a perceptron.
-
-    Parameters
-    ----------
-    images, labels
-        The two files, plain or gzipped.
-    hidden, batch, held_out
-        As for `csv`.
-    """
-    return _learning(Dataset.split(*read_idx(images, labels), held_out), hidden, batch)
+from evolve.cli.errors import blamed, unknown
+from evolve.core import Problem, required, wrap
 
 
 def python(
@@ -94,51 +27,76 @@ def python(
     Parameters
     ----------
     path
-        Its file, or the dotted name of a module that can be imported.
+        Its file, or the dotted name of a module, looked for in the working directory, too (in that of a job file).
     object
         What it is called there.
     dimension, start
         For a plain function of parameters, or of parameters and a key: how many numbers they are, and the one
         that each starts at. Without a dimension it is given a scalar.
     maximize
-        The function is a fitness: higher is better.
+        The function is a fitness: higher is better. A Problem says itself what is minimized.
     host
-        The function is plain Python that JAX cannot trace.
+        The function is plain Python that JAX cannot trace. A Problem says so itself.
     """
-    loaded = _load(path) if path.suffix == ".py" else _imported(str(path))
+    loaded = _load(path) if path.suffix == ".py" else _imported(path)
     if not hasattr(loaded, object):
         raise unknown(f"{path} has no object", object, [n for n in vars(loaded) if not n.startswith("_")])
     found = getattr(loaded, object)
     if start is None and dimension is None:
-        return _made(found, object)
-    if not inspect.isroutine(found):
+        return _made(found, object, {"maximize": maximize, "host": host}, getattr(loaded, "__file__", None) or "")
+    if isinstance(found, (type, Problem)) or not callable(found):
         raise TypeError(f"{object} is {type(found).__name__}; start and dimension are for a function of parameters.")
+    if dimension is not None and dimension < 1:
+        raise ValueError(f"{object}: dimension is {dimension}; it must be at least 1.")
     first = 0.0 if start is None else start
     x0 = jnp.asarray(first) if dimension is None else jnp.full(dimension, first)
     return wrap(found, x0, maximize=maximize, host=host)
 
 
-def _made(found: Any, name: str) -> Problem:
+def look_in(folder: Path | str) -> None:
+    """Let modules be found in a folder, too; last, so that what lies there hides nothing."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _made(found: Any, name: str, given: dict[str, bool], file: str) -> Problem:
     """A problem, or what a class or function without required parameters makes."""
-    if isinstance(found, Problem):
-        return found
-    if not callable(found):
+    if not callable(found) and not isinstance(found, Problem):
         raise TypeError(f"{name} is {type(found).__name__}, neither a Problem nor a function.")
-    needed = [p.name for p in inspect.signature(found).parameters.values() if p.default is p.empty]
+    needed = [] if isinstance(found, Problem) else _required(found)
     if needed:
         raise ValueError(f"{name} needs ({', '.join(needed)}); a function of parameters needs dimension= and start=.")
-    make: Callable[[], Any] = found
-    problem = make()
+    for setting in (setting for setting, said in given.items() if said):
+        raise ValueError(
+            f"{name} makes or is a Problem: it says itself what is minimized and where; leave out {setting}. "
+            "(A function of parameters needs dimension= or start=.)"
+        )
+    try:
+        problem = found if isinstance(found, Problem) else found()
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{name}() failed: {blamed(error, file)}.") from error
     if not isinstance(problem, Problem):
         raise TypeError(f"{name}() is {type(problem).__name__}, not a Problem.")
     return problem
 
 
-def _imported(module: str) -> ModuleType:
+def _required(function: Any) -> list[str]:
+    try:
+        return required(function)
+    except ValueError:  # a builtin that does not say
+        return []
+
+
+def _imported(path: Path) -> ModuleType:
+    """A module by its dotted name, which stands as a file's would: after the folder where it is looked for last."""
+    look_in(path.parent)
+    module = path.name
     try:
         return importlib.import_module(module)
-    except Exception as error:
-        raise ValueError(f"module {module} cannot be imported: {type(error).__name__}: {error}.") from error
+    except (Exception, SystemExit) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1].filename  # where there is no module, Python's own
+        file = "" if last.startswith("<") else last
+        raise ValueError(f"module {module} cannot be imported: {_reason(error, file)}.") from error
 
 
 def _load(path: Path) -> ModuleType:
@@ -151,18 +109,14 @@ def _load(path: Path) -> ModuleType:
         raise ValueError(f"{path} is no Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # a process pool finds the functions by this name
-    sys.path.append(str(path.parent))  # last, so that what the file imports beside itself hides nothing
+    look_in(path.parent)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}.") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{path} cannot be loaded: {_reason(error, str(path))}.") from error
     return module
 
 
-def _learning(dataset: Dataset, hidden: Sequence[int], batch: int | None) -> Problem:
-    examples = len(dataset.inputs)
-    size = None if batch is None or batch >= examples else batch
-    inputs = int(np.prod(dataset.inputs.shape[1:]))
-    if dataset.classes is None:
-        return Regression(dataset, mlp((inputs, *hidden, int(np.prod(dataset.targets.shape[1:])))), size)
-    return Classification(dataset, mlp((inputs, *hidden, dataset.classes)), size)
+def _reason(error: BaseException, file: str) -> str:
+    cure = "; put what must not run on import under if __name__ == '__main__'" if isinstance(error, SystemExit) else ""
+    return f"{blamed(error, file)}{cure}"

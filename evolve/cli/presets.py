@@ -7,10 +7,13 @@ in benchmarks/results/tune_digits.json.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-if TYPE_CHECKING:
-    from evolve.core import Optimizer, Problem
+import optax
+
+from evolve.cli.registry import OPTIMIZERS
+from evolve.core import Antithetic, Cosine, Exponential, LowRank, Optimizer
 
 # Forward passes for each seed; a gradient counts as three. Twice as much does not fit
 # into three minutes on two cores.
@@ -27,9 +30,9 @@ class Contest:
     """What `evolve compare` runs where nothing else is said.
 
     problem
-        Makes the problem.
+        The settings of the problem that was tuned for; the others are its defaults.
     optimizers
-        By their names in `evolve list`; their schedules end with the budget.
+        By their names in `evolve list`: what the tuning found.
     evaluations
         Forward passes for each seed.
     seeds
@@ -38,28 +41,28 @@ class Contest:
         The least budget at which the contest still says something.
     """
 
-    problem: "Callable[[], Problem]"
-    optimizers: "dict[str, Optimizer]"
+    problem: dict[str, Any]
+    optimizers: dict[str, dict[str, Any]]
     evaluations: int
     seeds: int
     smallest: int
 
 
-def contest(problem_name: str, evaluations: int | None = None) -> Contest | None:
-    """The tuned contest of a problem, or None if nothing was tuned for it.
+@dataclass(frozen=True)
+class Horizon:
+    """The budget that schedules are stretched to: that with which a run began.
 
-    Parameters
-    ----------
-    problem_name
-        As in `evolve list`.
-    evaluations
-        The budget that schedules are stretched to; None: the one that they were tuned for.
+    Neither is known of a budget in seconds or of a target: rates then stay at what schedules begin with.
     """
-    if problem_name != "digits":
-        return None
-    budget = EVALUATIONS if evaluations is None else evaluations
-    optimizers = {name: BUILDERS[name](budget, **numbers) for name, numbers in TUNED.items()}
-    return Contest(_digits, optimizers, budget, SEEDS, SMALLEST)
+
+    evaluations: int | None = None
+    generations: int | None = None
+
+    def steps(self, cost: int) -> float | None:
+        """Generations that the budget pays for if each costs so many evaluations; None where it does not say."""
+        limits = [] if self.evaluations is None else [self.evaluations / cost]
+        limits += [] if self.generations is None else [float(self.generations)]
+        return min(limits, default=None)
 
 
 # The winners of benchmarks/tune_digits.py.
@@ -75,109 +78,93 @@ TUNED: dict[str, dict[str, Any]] = {
     "adam": {"learning_rate": 0.00015},
     "lbfgs": {"memory": 3, "line_search": 40},
 }
+CONTESTS = {"digits": Contest({"batch": BATCH}, TUNED, EVALUATIONS, SEEDS, SMALLEST)}
 
 
-def _digits() -> "Problem":
-    from problems import Digits
+def preset(name: str, numbers: dict[str, Any], horizon: Horizon, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an optimizer, as its factory takes them.
 
-    return Digits(batch=BATCH)
-
-
-def _openes(budget: int, population: int, sigma: float, learning_rate: float, weight_decay: float = 0.0) -> "Optimizer":
-    from evolve import Antithetic, LowRank, OpenES
-    from evolve.core import Cosine
-
-    rate = Cosine(learning_rate, 0.0, budget / population)
-    return OpenES(population, sigma, rate, Antithetic(LowRank(1)), weight_decay=weight_decay)
-
-
-def _sepcmaes(budget: int, population: int, sigma: float) -> "Optimizer":
-    from evolve import SepCMAES
-
-    del budget  # it adapts its own step size
-    return SepCMAES(sigma=sigma, population=population)
-
-
-def _genetic(budget: int, population: int, parents: int, sigma: float, shrink: float) -> "Optimizer":
-    from evolve import GeneticAlgorithm
-    from evolve.core import Exponential
-
-    mutation = Exponential(sigma, sigma * shrink, budget / population)
-    return GeneticAlgorithm(population, parents=parents, sigma=mutation, crossover=1.0)
+    Parameters
+    ----------
+    name
+        As in `evolve list`.
+    numbers
+        What the tuning found for it.
+    horizon
+        What its schedules are stretched to.
+    given
+        Settings of the user's own. They replace tuned ones as they are; a population decides how many generations
+        the horizon pays for.
+    """
+    make, fixed = _MAKERS[name]
+    settings = make(horizon.steps(_cost(fixed | numbers | given)), **numbers) | fixed
+    if given.get("update") is not None:  # it has a learning rate and a decay of its own
+        settings = {key: value for key, value in settings.items() if key not in ("learning_rate", "weight_decay")}
+    return settings | given
 
 
-def _annealing(budget: int, chains: int, step: float, shrink: float, temperature: float) -> "Optimizer":
-    from evolve import SimulatedAnnealing
-    from evolve.core import Exponential
-
-    generations = budget / (2 * chains)  # the standing points are evaluated again: the loss is noisy
-    cooling = Exponential(temperature, temperature / 100, generations)
-    return SimulatedAnnealing(Exponential(step, step * shrink, generations), cooling, chains, reevaluate=True)
+def _cost(settings: dict[str, Any]) -> int:
+    """Evaluations a generation."""
+    if "population" in settings:
+        return settings["population"] or 1
+    return settings["chains"] * (2 if settings["reevaluate"] else 1) if "chains" in settings else 3
 
 
-def _random(budget: int, population: int, sigma: float) -> "Optimizer":
-    from evolve import RandomSearch
-
-    del budget
-    return RandomSearch(population, sigma)
+def _built(name: str, budget: int, **numbers: Any) -> Optimizer:
+    return OPTIMIZERS[name].factory(**preset(name, numbers, Horizon(budget), {}))
 
 
-def _spsa(budget: int, population: int, sigma: float, learning_rate: float, stability: float) -> "Optimizer":
-    from zeroth import SPSA
-
-    # Spall's own gains; A as a part of the number of steps, of which he recommends a tenth.
-    return SPSA(population, sigma, learning_rate, stability=stability * budget / population)
+# Each makes an optimizer, `BUILDERS[name](evaluations, **numbers)`, its schedules stretched to the evaluations.
+BUILDERS: dict[str, Callable[..., Optimizer]] = {name: partial(_built, name) for name in TUNED}
 
 
-def _mezo(budget: int, population: int, sigma: float, learning_rate: float) -> "Optimizer":
-    from evolve.core import Cosine
-    from zeroth import MeZO
-
-    return MeZO(population, sigma, Cosine(learning_rate, 0.0, budget / population))
-
-
-def _sgd(budget: int, learning_rate: float, momentum: float) -> "Optimizer":
-    import optax
-
-    from evolve import Gradient
-
-    return Gradient(optax.sgd(_cosine(budget, learning_rate), momentum=momentum))
+def _plain(steps: float | None, **numbers: Any) -> dict[str, Any]:
+    """For methods that find their own step size, or have none."""
+    del steps
+    return numbers
 
 
-def _adam(budget: int, learning_rate: float) -> "Optimizer":
-    import optax
-
-    from evolve import Gradient
-
-    return Gradient(optax.adam(_cosine(budget, learning_rate)))
+def _cooled(steps: float | None, learning_rate: float, **numbers: Any) -> dict[str, Any]:
+    return numbers | {"learning_rate": learning_rate if steps is None else Cosine(learning_rate, 0.0, steps)}
 
 
-def _lbfgs(budget: int, memory: int, line_search: int) -> "Optimizer":
-    import optax
-
-    from evolve import Gradient
-
-    del budget  # the line search finds the step
-    search = optax.scale_by_zoom_linesearch(line_search, initial_guess_strategy="one")
-    return Gradient(optax.lbfgs(memory_size=memory, linesearch=search))
+def _genetic(steps: float | None, sigma: float, shrink: float, **numbers: Any) -> dict[str, Any]:
+    return numbers | {"sigma": _between(sigma, sigma * shrink, steps)}
 
 
-def _cosine(budget: int, learning_rate: float) -> Any:
-    """To zero in as many steps as the budget pays for."""
-    import optax
-
-    return optax.cosine_decay_schedule(learning_rate, max(1, budget // 3))
+def _annealing(steps: float | None, step: float, shrink: float, temperature: float, **numbers: Any) -> dict[str, Any]:
+    cooling = _between(temperature, temperature / 100, steps)
+    return numbers | {"step": _between(step, step * shrink, steps), "temperature": cooling}
 
 
-BUILDERS: "dict[str, Callable[..., Optimizer]]" = {
-    "openes": _openes,
-    "sepcmaes": _sepcmaes,
-    "genetic": _genetic,
-    "annealing": _annealing,
-    "random": _random,
-    "spsa": _spsa,
-    "mezo": _mezo,
-    "sgd": _sgd,
-    "adam": _adam,
-    "lbfgs": _lbfgs,
+def _spsa(steps: float | None, stability: float, population: int, **numbers: Any) -> dict[str, Any]:
+    # Spall's own gains; A as a part of the number of steps, of which he recommends a tenth. They never reach zero,
+    # so where the number is not known, that of the tuning serves.
+    steps = EVALUATIONS / population if steps is None else steps
+    return numbers | {"population": population, "stability": stability * steps}
+
+
+def _gradient(steps: float | None, learning_rate: float, **numbers: Any) -> dict[str, Any]:
+    if steps is None:
+        return numbers | {"learning_rate": learning_rate}
+    return numbers | {"learning_rate": optax.cosine_decay_schedule(learning_rate, max(1, int(steps)))}
+
+
+def _between(first: float, last: float, steps: float | None) -> Any:
+    return first if steps is None else Exponential(first, last, steps)
+
+
+# How numbers become settings, and the settings that were not searched. Losses are noisy, so annealing evaluates the
+# standing points again.
+_MAKERS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
+    "openes": (_cooled, {"perturbation": Antithetic(LowRank(1))}),
+    "sepcmaes": (_plain, {}),
+    "genetic": (_genetic, {"crossover": 1.0}),
+    "annealing": (_annealing, {"reevaluate": True}),
+    "random": (_plain, {}),
+    "spsa": (_spsa, {}),
+    "mezo": (_cooled, {}),
+    "sgd": (_gradient, {}),
+    "adam": (_gradient, {}),
+    "lbfgs": (_plain, {}),
 }

@@ -1,11 +1,19 @@
-"""From words to work to an exit status."""
+"""From words to work to an exit status.
+
+Nothing is imported here before `main` is at work: Ctrl-C ends it quietly from the first moment on, and `--help` and a
+slip of the pen are answered before JAX is imported.
+"""
+
+from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import evolve
-from evolve.cli.arguments import COMMANDS, Command, Compare, List, Run
-from evolve.cli.errors import RunError, UsageError, unknown
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from evolve.cli.arguments import Command
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,19 +32,40 @@ def main(words: Sequence[str] | None = None) -> int:
         0 if all went well, 1 for a run that failed, 2 for misuse, 130 after Ctrl-C.
     """
     try:
-        return _dispatch(_parse(list(sys.argv[1:] if words is None else words)))
-    except UsageError as error:
-        return _complain(error, MISUSED)
-    except RunError as error:
-        return _complain(error, FAILED)
+        return _carried_out(list(sys.argv[1:] if words is None else words))
     except KeyboardInterrupt as error:
         return _complain(str(error) or "interrupted", INTERRUPTED)
     except SystemExit as exit:  # how the parser ends after --help or a slip that it explained
         return exit.code if isinstance(exit.code, int) else MISUSED
 
 
+def _carried_out(words: list[str]) -> int:
+    import warnings
+
+    from evolve.cli.errors import RunError, UsageError
+
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            return _dispatch(_parse(words))
+        except UsageError as error:
+            return _complain(error, MISUSED)
+        except RunError as error:
+            return _complain(error, FAILED)
+
+
+def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
+    """A warning as a sentence: where in the library it arose says nothing to a user."""
+    del where, more
+    _complain(" ".join(str(message).split()), OK)
+
+
 def _parse(words: list[str]) -> Command:
     import tyro
+
+    import evolve
+    from evolve.cli.arguments import COMMANDS
+    from evolve.cli.errors import unknown
 
     name = words[0] if words else "--help"
     if name in ("-h", "--help"):
@@ -52,6 +81,9 @@ def _parse(words: list[str]) -> Command:
 
 def _overview() -> str:
     """The subcommands, by the first lines of their docstrings, and where to begin."""
+    import evolve
+    from evolve.cli.arguments import COMMANDS
+
     lines = [f"  {name:<10}{(command.__doc__ or '').partition(chr(10))[0]}" for name, command in COMMANDS.items()]
     return "\n".join([f"{evolve.__doc__}\n\nusage: evolve COMMAND ...\n", *lines, "", *_HINTS])
 
@@ -64,23 +96,37 @@ _HINTS = (
 )
 
 
+_WORK = {
+    "List": ("evolve.cli.listing", "show"),
+    "Run": ("evolve.cli.running", "run"),
+    "Compare": ("evolve.cli.comparing", "compare"),
+    "Report": ("evolve.cli.reporting", "report"),
+}
+
+
 def _dispatch(command: Command) -> int:
     """Import what the command needs, and no more, then carry it out."""
-    if isinstance(command, List):
-        from evolve.cli.listing import show
+    module, name = _WORK[type(command).__name__]
+    return getattr(_imported(module), name)(command)
 
-        return show(command)
-    if isinstance(command, Run):
-        from evolve.cli.running import run
 
-        return run(command)
-    if isinstance(command, Compare):
-        from evolve.cli.comparing import compare
+def _imported(module: str) -> ModuleType:
+    """Import a module. Ctrl-C waits until it is there: compiled ones that it reaches half way report other errors."""
+    import importlib
+    import signal
+    import threading
 
-        return compare(command)
-    from evolve.cli.comparing import report
-
-    return report(command)
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        return importlib.import_module(module)
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        return importlib.import_module(module)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if pressed:
+            raise KeyboardInterrupt
 
 
 def _complain(message: object, status: int) -> int:

@@ -11,9 +11,10 @@ import optax
 
 import evolve
 import zeroth
-from evolve.cli import own
+from evolve.cli import data, own
 from evolve.cli.errors import unknown
 from evolve.core import Problem
+from evolve.core.schedule import Number
 from problems import FUNCTIONS, Digits, Function
 
 
@@ -39,19 +40,23 @@ class Entry:
 _SOURCE = re.compile(r" ?\(([^()]*\b(?:1[89]|20)\d\d\b[^()]*)\)")
 
 
-def sgd(learning_rate: float = 0.1, momentum: float = 0.9) -> evolve.Gradient:
+def sgd(learning_rate: Number = 0.1, momentum: float = 0.9) -> evolve.Gradient:
     """Stochastic gradient descent with momentum (Robbins and Monro 1951; Polyak 1964)."""
     return evolve.Gradient(optax.sgd(learning_rate, momentum=momentum or None))
 
 
-def adam(learning_rate: float = 1e-2, b1: float = 0.9, b2: float = 0.999) -> evolve.Gradient:
+def adam(learning_rate: Number = 1e-2, b1: float = 0.9, b2: float = 0.999) -> evolve.Gradient:
     """Adaptive moments (Kingma and Ba 2015, arXiv:1412.6980)."""
     return evolve.Gradient(optax.adam(learning_rate, b1, b2))
 
 
-def lbfgs(memory: int = 10) -> evolve.Gradient:
-    """Limited-memory quasi-Newton steps with a line search (Liu and Nocedal 1989)."""
-    return evolve.Gradient(optax.lbfgs(memory_size=memory))
+def lbfgs(memory: int = 10, line_search: int = 20) -> evolve.Gradient:
+    """Limited-memory quasi-Newton steps with a line search (Liu and Nocedal 1989).
+
+    A line search takes at most `line_search` steps, each of which costs an evaluation with its gradient.
+    """
+    search = optax.scale_by_zoom_linesearch(line_search, initial_guess_strategy="one")
+    return evolve.Gradient(optax.lbfgs(memory_size=memory, linesearch=search))
 
 
 def _analytic(name: str) -> Entry:
@@ -102,9 +107,9 @@ OPTIMIZERS: dict[str, Entry] = {
 PROBLEMS: dict[str, Entry] = {
     "digits": Entry.of(Digits),
     **{name: _analytic(name) for name in FUNCTIONS},
-    "csv": Entry.of(own.csv),
-    "npz": Entry.of(own.npz),
-    "idx": Entry.of(own.idx),
+    "csv": Entry.of(data.csv),
+    "npz": Entry.of(data.npz),
+    "idx": Entry.of(data.idx),
     "python": Entry.of(own.python),
 }
 

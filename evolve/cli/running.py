@@ -2,28 +2,26 @@
 
 import json
 import sys
-import traceback
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors.flax import save  # needs jax alone; unlike NumPy's it knows bfloat16
 
 from evolve.cli import folders
 from evolve.cli.arguments import Run, given
-from evolve.cli.errors import RunError, UsageError
-from evolve.cli.job import Job, Named, check_oracle, parse_problem
-from evolve.cli.summary import facts, show
+from evolve.cli.errors import RunError, UsageError, blamed, line_of
+from evolve.cli.folders import COMMAND
+from evolve.cli.job import Job, check_oracle, check_start, source
+from evolve.cli.naming import Named, parse_problem
+from evolve.cli.outcome import conclude
 from evolve.core import Problem
-from evolve.core.trees import as_arrays, float_dtype
-from evolve.run import Result, progress_bar
+from evolve.core.trees import float_dtype
+from evolve.run import Progress, Result, progress_bar
 from evolve.run import run as search
 from evolve.run.checkpoint import write_atomically
-
-COMMAND, SUMMARY = "command.json", "summary.json"
 
 
 def run(command: Run) -> int:
@@ -32,9 +30,19 @@ def run(command: Run) -> int:
     with jax.enable_x64(job.run.get("x64", False)):
         problem, optimizer = job.build()
         check_oracle(problem, optimizer, job.optimizer.name)
-        folder = _folder(command, job)
-        results = _search(problem, optimizer, job, folder, command)
-        return _conclude(problem, results, job, folder, command.quiet)
+        check_start(problem, job.problem)
+        with _folder(command, job) as folder:
+            results = _search(problem, optimizer, job, folder, command)
+            try:
+                failure = conclude(problem, results, job, folder, command.quiet)
+            except OSError as error:
+                raise RunError(f"the answer cannot be written ({error}); evolve run --resume {folder}") from error
+    if any(result.reason == "interrupted" for result in results):
+        raise KeyboardInterrupt(_interrupted(folder))
+    _check(results)
+    if failure is not None:
+        raise RunError(failure)
+    return 0
 
 
 def _new(command: Run) -> Job:
@@ -43,10 +51,11 @@ def _new(command: Run) -> Job:
         raise UsageError("name a PROBLEM or a JOB.toml, or --resume DIR; see evolve list.")
     if command.problem.endswith(".toml"):
         job = Job.read(Path(command.problem)).overridden(command)
-    elif command.optimizer is None:
-        raise UsageError("--optimizer NAME is missing; see evolve list.")
     else:
-        job = Job(parse_problem(command.problem), Named(command.optimizer, {}), {}, {}).overridden(command)
+        problem = parse_problem(command.problem)
+        if command.optimizer is None:
+            raise UsageError("--optimizer NAME is missing; see evolve list.")
+        job = Job(problem, Named(command.optimizer, {}), {}, {}).overridden(command)
     return job.settled(x64=float_dtype() == np.float64)
 
 
@@ -60,19 +69,22 @@ def _resumed(command: Run) -> Job:
     if not path.exists():
         made = "made by a script" if (path.parent / "job.json").exists() else "no run's folder"
         raise UsageError(f"--resume {command.resume}: it is {made} (there is no {COMMAND} in it).")
-    return Job.read(path).overridden(command)
+    return Job.read(path).prolonged(command)
 
 
-def _folder(command: Run, job: Job) -> Path:
+@contextmanager
+def _folder(command: Run, job: Job) -> Generator[Path]:
     """The run's folder with the command in it, before anything is computed: a kill at any moment can be resumed."""
     default = f"{job.problem.settings.get('object', job.problem.name)}-{job.optimizer.name}"
-    resumed = command.resume is not None
-    folder = Path(str(command.resume)) if resumed else folders.claim(job.run.get("out"), default)
-    try:
-        write_atomically(folder / COMMAND, json.dumps(job.tables(), indent=2).encode())
-    except OSError as error:
-        raise UsageError(f"the folder {folder} cannot be written ({error.strerror}).") from error
-    return folder
+    resumed = None if command.resume is None else Path(command.resume)
+    claim = folders.claimed(job.run.get("out"), default) if resumed is None else folders.held(resumed)
+    with claim as new:
+        folder = new or Path(str(resumed))
+        try:
+            write_atomically(folder / COMMAND, json.dumps(job.tables(), indent=2).encode())
+        except OSError as error:
+            raise UsageError(f"the folder {folder} cannot be written ({error.strerror}).") from error
+        yield folder
 
 
 def _search(problem: Problem, optimizer: Any, job: Job, folder: Path, command: Run) -> list[Result]:
@@ -81,11 +93,12 @@ def _search(problem: Problem, optimizer: Any, job: Job, folder: Path, command: R
     if command.save_seconds is not None:
         options["save_seconds"] = command.save_seconds
     # A run that was killed before it began has no job.json yet.
-    resume = (folder / "job.json").exists()
+    options["resume"] = command.resume is not None and (folder / "job.json").exists()
     try:
         live = not command.quiet and sys.stdout.isatty()
         with progress_bar(f"{job.problem.name}, {job.optimizer.name}") if live else nullcontext() as bar:
-            found: Any = search(problem, optimizer, resume=resume, watch=[bar] if bar else [], **options)
+            watch = [_Forget(folder), *([bar] if bar else [])]
+            found: Any = search(problem, optimizer, watch=watch, **options)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_interrupted(folder)) from None
     except Exception as error:
@@ -93,16 +106,32 @@ def _search(problem: Problem, optimizer: Any, job: Job, folder: Path, command: R
     return found if seeds is not None else [found]
 
 
+class _Forget:
+    """A watcher that removes what says how the run ended before it was resumed.
+
+    The first call is the right moment: the resumption was accepted by then, and nothing new is saved yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Path | None = folder
+
+    def __call__(self, progress: Progress) -> None:
+        del progress
+        if self.folder is not None:
+            folders.forget_end(self.folder)
+            self.folder = None
+
+
 def _failure(error: Exception, job: Job, folder: Path) -> Exception:
     """What to raise: a sentence for what users can cause, the error itself for what only we can."""
-    path = job.problem.settings.get("path", "")
-    path = getattr(sys.modules.get(path), "__file__", path)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    sentence = str(error).strip().partition("\n")[0].rstrip(".")
-    if lines:
+    file = source(job.problem)
+    if isinstance(error.__cause__, _UNTRACEABLE):
+        error = error.__cause__  # its cure is said here in words of the command line
+    if line_of(error, file) is not None:
         hint = "; for a function that JAX cannot trace, set host=true" if isinstance(error, _UNTRACEABLE) else ""
-        return RunError(f"{path}, line {lines[-1]}: {type(error).__name__}: {sentence}{hint}")
+        return RunError(blamed(error, file) + hint)
     if isinstance(error, (OSError, ValueError, TypeError)):
+        sentence = str(error).strip().partition("\n")[0].rstrip(".")
         return RunError(f"{sentence} (run folder: {folder})")
     return error
 
@@ -110,41 +139,13 @@ def _failure(error: Exception, job: Job, folder: Path) -> Exception:
 _UNTRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
 
 
-def _conclude(problem: Problem, results: Sequence[Result], job: Job, folder: Path, quiet: bool) -> int:
-    """Save the answers and what the problem reports of them, show the summary, and say how it went."""
-    first = int(job.run.get("seed", 0))
-    rows: list[dict[str, Any]] = []
-    for seed, result in enumerate(results, first):
-        stem = "answer" if len(results) == 1 else f"answer-{seed}"
-        write_atomically(folder / f"{stem}.safetensors", save(_flat(result.answer)))
-        rows.append(facts(seed, result, _metrics(problem, result.answer)))
-    title = f"{job.problem.name}, {job.optimizer.name}"
-    write_atomically(folder / SUMMARY, json.dumps({"title": title, "rows": rows}, indent=2).encode())
-    if not quiet:
-        show(title, rows, folder)
-    if any(result.reason == "interrupted" for result in results):
-        raise KeyboardInterrupt(_interrupted(folder))
+def _check(results: Sequence[Result]) -> None:
+    """Refuse to call a search that found nothing a success."""
     broken = next((result for result in results if not np.isfinite(result.loss)), None)
     if broken is not None:
         last = f"; the first said: {broken.error.strip().splitlines()[-1]}" if broken.error else ""
         raise RunError(f"no member had a finite loss ({broken.failed} failed{last})")
-    return 0
 
 
 def _interrupted(folder: Path) -> str:
     return f"interrupted; go on with: evolve run --resume {folder}"
-
-
-def _metrics(problem: Problem, answer: Any) -> dict[str, float]:
-    """The problem's report of an answer; a host problem gets NumPy arrays, as its loss does."""
-    report = problem.report(answer if problem.host else as_arrays(answer))
-    return {name: float(value) for name, value in report.items() if np.ndim(value) == 0}
-
-
-def _flat(params: Any) -> dict[str, Any]:
-    """Parameters by their path in the tree, such as `layer_0.w`."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=".") or "answer": jax.numpy.asarray(leaf)
-        for path, leaf in leaves
-    }

@@ -14,7 +14,9 @@ import problems
 import zeroth
 from evolve.cli import main, values
 from evolve.cli.arguments import Run
-from evolve.cli.job import Job, Named, make_optimizer, parse_problem
+from evolve.cli.job import Job, make_optimizer
+from evolve.cli.naming import Named, parse_problem
+from evolve.cli.presets import Horizon
 from evolve.cli.registry import OPTIMIZERS, PROBLEMS
 from evolve.core import Cosine, Elite, Exponential, Optimizer, Power, Problem, shaping
 
@@ -54,7 +56,7 @@ def test_every_setting_can_be_said_and_is_listed(capsys, name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_without_settings_it_is_the_factory_itself(name):
-    made = make_optimizer(Named(name, {}), Named("sphere", {}), None)
+    made = make_optimizer(Named(name, {}), Named("sphere", {}), Horizon())
     expected = OPTIMIZERS[name].factory()
     assert type(made) is type(expected)
     if not isinstance(made, evolve.Gradient):  # an optax transformation is a pair of new functions every time
@@ -85,12 +87,12 @@ SAID = {
 @pytest.mark.parametrize("words", SAID)
 def test_words_say_what_a_script_would(words):
     key, _, value = words.partition("=")
-    made = make_optimizer(Named("openes", {key: value}), Named("sphere", {}), None)
+    made = make_optimizer(Named("openes", {key: value}), Named("sphere", {}), Horizon())
     assert eqx.tree_equal(made, evolve.OpenES(**SAID[words]))
 
 
 def test_an_update_takes_its_learning_rate():
-    made = make_optimizer(Named("mezo", {"update": "sgd:0.25"}), Named("sphere", {}), None)
+    made = make_optimizer(Named("mezo", {"update": "sgd:0.25"}), Named("sphere", {}), Horizon())
     gradient = {"w": jnp.asarray([2.0, -4.0])}
     step, _ = made.update.update(gradient, made.update.init(gradient))
     expected, _ = optax.sgd(0.25).update(gradient, optax.sgd(0.25).init(gradient))

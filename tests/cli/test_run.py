@@ -16,10 +16,11 @@ import evolve
 from evolve.cli import main
 from evolve.cli.arguments import Compare
 from evolve.cli.comparing import _budget, _optimizers
-from evolve.cli.job import Job, Named, parse_problem
-from evolve.cli.presets import contest
+from evolve.cli.job import Job
+from evolve.cli.naming import Named, parse_problem
+from evolve.cli.presets import CONTESTS, Horizon
 from evolve.compare import Comparison
-from problems import Function
+from problems import Digits, Function
 
 SPHERE = ["run", "sphere:dimension=3", "--optimizer", "cmaes", "--set", "sigma=2"]
 
@@ -218,37 +219,23 @@ def test_an_interrupt_ends_with_130_and_what_there_is(tmp_path, capsys, words):
 
 def test_a_comparison_takes_what_was_tuned():
     command = Compare("digits")
-    tuned = contest("digits")
-    assert tuned is not None
-    assert _budget(command, Named("digits", {})) == {
+    tuned = CONTESTS["digits"]
+    assert _budget(command, tuned) == {
         "evaluations": tuned.evaluations,
+        "generations": None,
         "seconds": None,
         "seeds": tuned.seeds,
         "seed": 0,
     }
-    assert _budget(Compare("digits", smallest=True), Named("digits", {}))["evaluations"] == tuned.smallest
-    assert _budget(Compare("digits", seconds=3.0), Named("digits", {}))["evaluations"] is None
-    assert list(_optimizers(command, Named("digits", {}), tuned.problem(), None)) == list(tuned.optimizers)
+    assert _budget(Compare("digits", smallest=True), tuned)["evaluations"] == tuned.smallest
+    assert _budget(Compare("digits", seconds=3.0), tuned)["evaluations"] is None
+    assert list(_optimizers(command, Named("digits", {}), Digits(), Horizon())) == list(tuned.optimizers)
 
 
 def test_by_default_only_methods_that_suit_the_problem_compete(tmp_path):
     (tmp_path / "fitness.py").write_text("def f(x):\n    return 0.0\n")
     named = parse_problem("python:fitness.py:f:dimension=2001,host=true")
     problem = Job(named, Named("openes", {}), {}, {}).build()[0]
-    names = set(_optimizers(Compare("python"), named, problem, 100))
+    names = set(_optimizers(Compare("python"), named, problem, Horizon(100)))
     assert {"openes", "sepcmaes", "spsa"} <= names
     assert not {"cmaes", "sgd", "adam", "lbfgs"} & names
-
-
-def test_the_command_line_imports_nothing_heavy_before_it_has_work():
-    """`evolve/__init__` aside: a stub stands in for it."""
-    program = (
-        "import sys, types; stub = types.ModuleType('evolve', 'doc'); stub.__path__ = [sys.argv[1]]\n"
-        "stub.__version__ = '0'; sys.modules['evolve'] = stub\n"
-        "from evolve.cli import main\n"
-        "assert main(['--help']) == 0 and main(['run', '--help']) == 0 and main(['rum']) == 2\n"
-        "print(sorted({'jax', 'numpy', 'matplotlib', 'optax', 'sklearn'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", program, os.path.dirname(evolve.__file__)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
