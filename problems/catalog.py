@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from problems import formulas
+import problems.formulas as formulas
 from problems.formulas import Scalar, Vector
 
 

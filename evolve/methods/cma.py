@@ -192,8 +192,8 @@ class CMAES(_CMA):
     active
         Whether bad members make the variance smaller where they lie.
 
-    Computes in float64 where x64 is on. Time a generation: O(population n^2), plus O(n^3) for the
-    eigendecomposition every 1 / (10 n (c_1 + c_mu)) generations; memory O(n^2).
+    Computes in float64 where x64 is on; in float32 the condition of C is limited to about 1e7. Time a generation:
+    O(population n^2), plus O(n^3) for the eigendecomposition every 1 / (10 n (c_1 + c_mu)) generations; memory O(n^2).
     """
 
     def _parameters(self, n: int) -> Parameters:
