@@ -1,6 +1,8 @@
 """Problems to search: test functions, and networks on data."""
 
 from evolve.core.problem import Problem, wrap
+from problems.bbob import BBOB
+from problems.bbob_catalog import BBOB_FUNCTIONS, BBOBFunction
 from problems.catalog import FUNCTIONS, Formula
 from problems.classification import Classification, Regression
 from problems.datasets import Dataset
@@ -11,7 +13,10 @@ from problems.readers import read_idx, read_npz
 from problems.tables import read_csv
 
 __all__ = [
+    "BBOB",
+    "BBOB_FUNCTIONS",
     "FUNCTIONS",
+    "BBOBFunction",
     "Classification",
     "Dataset",
     "Digits",

@@ -23,12 +23,12 @@ STYBLINSKI_OPTIMUM = -2.903534027771177  # 4 z^3 - 32 z + 5 = 0
 STYBLINSKI_MINIMUM = -39.16616570377141  # per coordinate
 
 
-def _ramp(z: Vector) -> Vector:
+def ramp(z: Vector) -> Vector:
     """(i - 1) / (n - 1): 0 for the first coordinate, 1 for the last."""
     return jnp.linspace(0.0, 1.0, z.shape[0], dtype=z.dtype)
 
 
-def _root(value: Float[Array, "*shape"], exponent: float) -> Float[Array, "*shape"]:
+def root(value: Float[Array, "*shape"], exponent: float) -> Float[Array, "*shape"]:
     """`value ** exponent` of values >= 0, whose derivative at 0 is 0 instead of infinite or NaN."""
     positive = value > 0
     return jnp.where(positive, jnp.where(positive, value, 1.0) ** exponent, 0.0)
@@ -48,7 +48,7 @@ def sphere(z: Vector) -> Scalar:
 
 def ellipsoid(z: Vector) -> Scalar:
     """Convex, axes from 1 to 1000: condition number 1e6."""
-    return jnp.sum(10.0 ** (6.0 * _ramp(z)) * z**2)
+    return jnp.sum(10.0 ** (6.0 * ramp(z)) * z**2)
 
 
 def discus(z: Vector) -> Scalar:
@@ -63,7 +63,7 @@ def cigar(z: Vector) -> Scalar:
 
 def different_powers(z: Vector) -> Scalar:
     """Unimodal; coordinates differ the more in sensitivity the nearer the minimum is."""
-    return _root(jnp.sum(jnp.abs(z) ** (2.0 + 4.0 * _ramp(z))), 0.5)
+    return root(jnp.sum(jnp.abs(z) ** (2.0 + 4.0 * ramp(z))), 0.5)
 
 
 def rosenbrock(z: Vector) -> Scalar:
@@ -82,7 +82,7 @@ def rastrigin(z: Vector) -> Scalar:
 def ackley(z: Vector) -> Scalar:
     """A nearly flat, rippled plain around one steep funnel."""
     # expm1, and cos(2 pi z) - 1 = -2 sin^2(pi z): the textbook 20 + e - ... is not 0 at 0 in float32.
-    funnel = -20.0 * jnp.expm1(-0.2 * _root(jnp.mean(z**2), 0.5))
+    funnel = -20.0 * jnp.expm1(-0.2 * root(jnp.mean(z**2), 0.5))
     return funnel - np.e * jnp.expm1(-2.0 * jnp.mean(jnp.sin(jnp.pi * z) ** 2))
 
 
@@ -102,14 +102,14 @@ def schwefel(z: Vector) -> Scalar:
     border there, plus the square of the distance to it.
     """
     inside = jnp.clip(z, -500.0, 500.0)
-    root = _root(jnp.abs(inside), 0.5)
-    far = SCHWEFEL_OFFSET - inside * jnp.sin(root)
-    turn = _from(inside, SCHWEFEL_OPTIMUM) / (root + SCHWEFEL_ROOT)
-    waves = jnp.where(jnp.abs(turn) < 0.25, _schwefel_near(turn), far)
+    size = root(jnp.abs(inside), 0.5)
+    far = SCHWEFEL_OFFSET - inside * jnp.sin(size)
+    turn = _from(inside, SCHWEFEL_OPTIMUM) / (size + SCHWEFEL_ROOT)
+    waves = jnp.where(jnp.abs(turn) < 0.25, schwefel_near(turn), far)
     return jnp.sum(waves + (z - inside) ** 2)
 
 
-def _schwefel_near(turn: Vector) -> Vector:
+def schwefel_near(turn: Vector) -> Vector:
     """`SCHWEFEL_OFFSET - s^2 sin s` at s = SCHWEFEL_ROOT + turn, |turn| < 1/4, in terms of second order in `turn`."""
     # s^2 sin s = s0^2 sin s0 (1 + turn / s0)^2 (cos turn - 2 / s0 sin turn); its terms of orders 0 and 1 are
     # cancelled by hand. `lag` is turn - sin(turn) by its series, because the leading terms cancel there too.
@@ -150,7 +150,7 @@ def styblinski_tang_excess(z: Vector) -> Scalar:
 def schaffer(z: Vector) -> Scalar:
     """Rings of ripples, finer and finer towards the minimum."""
     squares = z[:-1] ** 2 + z[1:] ** 2
-    rings = _root(squares, 0.25) * (1.0 + jnp.sin(50.0 * _root(squares, 0.1)) ** 2)
+    rings = root(squares, 0.25) * (1.0 + jnp.sin(50.0 * root(squares, 0.1)) ** 2)
     return jnp.mean(rings) ** 2
 
 
