@@ -15,7 +15,7 @@ from evolve.cli import data, own
 from evolve.cli.errors import unknown
 from evolve.core import Problem
 from evolve.core.schedule import Number
-from problems import FUNCTIONS, Digits, Function
+from problems import BBOB, FUNCTIONS, Digits, Function
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,23 @@ def _analytic(name: str) -> Entry:
     return Entry(factory, _first_line(formula.value).rstrip("."), formula.source)
 
 
+def bbob(function: int = 1, dimension: int = 10, instance: int = 1, f_opt: float | None = None) -> Problem:
+    """The 24 noiseless functions of COCO's suite bbob (Hansen, Finck, Ros and Auger 2009, INRIA RR-6829).
+
+    Parameters
+    ----------
+    function
+        1 to 24.
+    dimension
+        The number of coordinates, at least 2.
+    instance
+        COCO's number of the variant, at least 1.
+    f_opt
+        The minimum; none: COCO's. With 0, float32 reaches small targets.
+    """
+    return BBOB(function, dimension, instance, f_opt)
+
+
 def _first_line(thing: Any) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
@@ -107,6 +124,7 @@ OPTIMIZERS: dict[str, Entry] = {
 PROBLEMS: dict[str, Entry] = {
     "digits": Entry.of(Digits),
     **{name: _analytic(name) for name in FUNCTIONS},
+    "bbob": Entry.of(bbob),
     "csv": Entry.of(data.csv),
     "npz": Entry.of(data.npz),
     "idx": Entry.of(data.idx),

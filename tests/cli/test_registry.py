@@ -105,6 +105,11 @@ def test_a_problem_in_words_is_the_function_itself():
     assert eqx.tree_equal(problem, problems.Function("rastrigin", 4, shift=3, rotation=2, start=0.5))
 
 
+def test_a_function_of_the_suite_in_words_is_the_problem_itself():
+    job = Job(parse_problem("bbob:function=8,dimension=4,instance=3,f_opt=0"), Named("cmaes", {}), {}, {})
+    assert eqx.tree_equal(job.build()[0], problems.BBOB(8, 4, 3, f_opt=0))
+
+
 def test_a_job_file_says_the_same_as_words(tmp_path):
     (tmp_path / "job.toml").write_text(
         '[problem]\nname = "ackley"\ndimension = 3\n'
