@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         RandomSearch,
         SepCMAES,
         SimulatedAnnealing,
+        Tolerances,
     )
     from evolve.run import Budget, CheckpointError, Progress, Result, minimize, progress_bar, run
 
@@ -59,6 +60,7 @@ __all__ = [
     "SepCMAES",
     "SimulatedAnnealing",
     "Sparse",
+    "Tolerances",
     "Workers",
     "compare",
     "minimize",
@@ -92,6 +94,7 @@ _HOMES = {
         "RandomSearch",
         "SepCMAES",
         "SimulatedAnnealing",
+        "Tolerances",
     ),
     "evolve.run": ("Budget", "CheckpointError", "Progress", "Result", "minimize", "progress_bar", "run"),
 }

@@ -36,6 +36,13 @@ def unoptimized():
 
 
 @pytest.fixture
+def optimized():
+    """XLA compiles well after all: for a test of many generations in a module of small programs."""
+    with _set("jax_disable_most_optimizations", False):
+        yield
+
+
+@pytest.fixture
 def unchecked():
     """Annotations are not executed in one test: what a user meets who passes a wrong shape."""
     jaxtyping.config.update("jaxtyping_disable", True)
@@ -44,9 +51,9 @@ def unchecked():
 
 
 @contextlib.contextmanager
-def _set(option):
+def _set(option, value=True):
     before = jax.config.read(option)
-    jax.config.update(option, True)
+    jax.config.update(option, value)
     try:
         yield
     finally:

@@ -21,7 +21,10 @@ from evolve.backend.device import ask_oracle
 from evolve.core import Drawn, Geometry, Optimizer, Stored
 from evolve.core.lowrank import form
 
-pytestmark = pytest.mark.filterwarnings("ignore:LowRank")  # a reshaped matrix is formed, which it says once
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:LowRank"),  # a reshaped matrix is formed, which it says once
+    pytest.mark.usefixtures("unoptimized"),
+]
 FAILURES = (np.nan, np.inf, -np.inf)
 
 
@@ -38,6 +41,7 @@ def test_every_public_optimizer_stands_in_the_table():
     assert public <= {type(row.optimizer) for row in ROWS.values()}
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("kind", GOALS)
 @each()
 def test_reaches_the_target_or_says_why_not(name, kind):
@@ -289,7 +293,8 @@ def test_plateaus_leave_the_state_finite(name):
     """A loss that is flat, and one that is flat from the optimum outwards: a thousand generations of ties."""
     optimizer = ROWS[name].optimizer
     for loss in (lambda x: 0.0 * jnp.sum(x), lambda x: jnp.sum(jnp.floor(jnp.abs(x)))):
-        result = evolve.minimize(loss, jnp.full(2, 0.5), optimizer, generations=1000)
-        assert result.failed == 0
-        assert all(np.all(np.isfinite(value)) for value in result.answer)
-        assert all(np.isfinite(value) for value in optimizer.status(result.state).values())
+        problem = evolve.wrap(loss, jnp.full(2, 0.5))
+        state, losses = advance(optimizer, problem, *begin(optimizer, problem), 1000)
+        assert np.all(np.isfinite(losses))
+        assert np.all(np.isfinite(optimizer.answer(state)))
+        assert all(np.isfinite(value) for value in optimizer.status(state).values())

@@ -39,6 +39,7 @@ class Optimizer(eqx.Module):
     """
 
     oracle: ClassVar[Literal["loss", "gradient"]] = "loss"
+    reasons: ClassVar[tuple[str, ...]] = ()  # why it may stop by itself
 
     @abstractmethod
     def init(self, params: Params, key: PRNGKeyArray) -> State:
@@ -60,6 +61,11 @@ class Optimizer(eqx.Module):
         """Scalars worth a line in the log: step size, temperature, condition number."""
         del state
         return {}
+
+    def stop(self, state: State) -> Int[Array, ""]:
+        """Why there is nothing more to find, as a place in `reasons` counted from 1; 0 to go on."""
+        del state
+        return jnp.zeros((), jnp.int32)
 
     def extra(self, state: State) -> Int[Array, ""]:
         """Evaluations so far that `learn` made beyond those of the population (line searches)."""

@@ -11,11 +11,18 @@ from typing import TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from evolve.core.checks import check_between
 
 Shaping: TypeAlias = Callable[[Float[Array, " n"]], Float[Array, " n"]]
+
+
+def sort(losses: Float[Array, " n"]) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
+    """Who is best, second best, ..., and the losses in that order; failed members come last, at infinity."""
+    losses = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
+    order = jnp.argsort(losses)
+    return order, losses[order]
 
 
 def by_rank(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -25,9 +32,7 @@ def by_rank(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Float[Arra
     A failed member ranks worst. O(n log n).
     """
     size = losses.shape[0]
-    losses = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
-    order = jnp.argsort(losses)
-    ranked = losses[order]
+    order, ranked = sort(losses)
     tie = jnp.cumsum(jnp.concatenate([jnp.zeros(1, jnp.int32), (ranked[1:] != ranked[:-1]).astype(jnp.int32)]))
     count = jax.ops.segment_sum(jnp.ones_like(table), tie, size)
     total = jax.ops.segment_sum(table, tie, size)

@@ -44,10 +44,10 @@ class Budget:
             limits.append(self.evaluations // cost)
         return max(1, min(*limits, FAR))
 
-    def reason(self, generation: int, spent: int, seconds: float, cost: int, reached: bool) -> str | None:
-        """Why the run ends now, or None. A budget smaller than one generation still buys one."""
-        if reached:
-            return "target"
+    def reason(self, generation: int, spent: int, seconds: float, cost: int, cause: str | None) -> str | None:
+        """Why the run ends now, or None; `cause` is one of its own. A budget below one generation still buys one."""
+        if cause is not None:
+            return cause
         if generation == 0:
             return None
         if self.evaluations is not None and spent + cost > self.evaluations:

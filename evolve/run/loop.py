@@ -95,9 +95,14 @@ def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry
     )
 
 
-def look(task: Task, carry: Carry) -> tuple[Row, Bool[Array, "*seeds"]]:
-    """The history row of each seed's last generation, and whether its target is reached."""
-    return each_seed(task, lambda carry: (_row(task, carry), _reached(task, carry)))(carry)
+def look(task: Task, carry: Carry) -> tuple[Row, Int[Array, "*seeds"]]:
+    """The history row of each seed's last generation, and why it ends of itself, as a place in `causes`."""
+    return each_seed(task, lambda carry: (_row(task, carry), _cause(task, carry)))(carry)
+
+
+def causes(optimizer: Optimizer) -> tuple[str | None, ...]:
+    """Why a seed may end of itself: not at all, by its target, or because the optimizer has nothing more to find."""
+    return (None, "target", *optimizer.reasons)
 
 
 def due(task: Task, carry: Carry, until: Int[Array, ""] | int) -> tuple[Bool[Array, "*seeds"], Int[Array, ""]]:
@@ -118,10 +123,15 @@ def _reached(task: Task, carry: Carry) -> Bool[Array, ""]:
     return (carry.mean if task.problem.noisy else carry.best_loss) <= task.target
 
 
+def _cause(task: Task, carry: Carry) -> Int[Array, ""]:
+    stop = task.optimizer.stop(carry.state)
+    return jnp.where(_reached(task, carry), 1, jnp.where(stop > 0, stop + 1, 0))
+
+
 def _active(task: Task, carry: Carry) -> Bool[Array, ""]:
-    """Neither is the target reached, nor have line searches spent the budget."""
+    """Nothing ends it of itself, nor have line searches spent the budget."""
     asked = carry.generation + task.optimizer.extra(carry.state)
-    return ~_reached(task, carry) & ((carry.generation == 0) | (asked < task.rounds))
+    return (_cause(task, carry) == 0) & ((carry.generation == 0) | (asked < task.rounds))
 
 
 def _step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:

@@ -18,7 +18,7 @@ from evolve.run.compiled import compiled
 from evolve.run.describe import describe
 from evolve.run.directory import RunDirectory
 from evolve.run.host import HostLoop
-from evolve.run.loop import Carry, DeviceLoop, Task, each_seed
+from evolve.run.loop import Carry, DeviceLoop, Task, causes, each_seed
 from evolve.run.progress import Every, Pace, Progress, Watcher
 from evolve.run.result import Result
 from evolve.run.standing import Standing
@@ -126,8 +126,9 @@ class Session:
     def _reasons(self) -> list[str | None]:
         """Why each seed ends, None where it goes on."""
         now = self.now
-        facts = zip(now.generations.tolist(), now.spent.tolist(), now.reached.tolist(), strict=True)
-        return [self.budget.reason(done, spent, now.seconds, now.cost, reached) for done, spent, reached in facts]
+        facts = zip(now.generations.tolist(), now.spent.tolist(), now.cause.tolist(), strict=True)
+        own = causes(self.task.optimizer)
+        return [self.budget.reason(done, spent, now.seconds, now.cost, own[why]) for done, spent, why in facts]
 
     def _progress(self) -> Progress:
         now, single = self.now, self.task.seeds is None

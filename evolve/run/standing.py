@@ -20,8 +20,8 @@ class Standing:
 
     row
         The history row of each seed's last generation, columns of shape (seeds,).
-    reached
-        Whether each seed's target is reached.
+    cause
+        Why each seed ends of itself: a place in `causes`, 0 where it goes on.
     ends
         Seconds into the run at which each seed was last advanced.
     """
@@ -30,7 +30,7 @@ class Standing:
     size: int  # of a population
     carry: Carry
     row: Row
-    reached: np.ndarray
+    cause: np.ndarray
     history: History
     seconds: float
     ends: np.ndarray
@@ -90,9 +90,9 @@ class Standing:
         return {"seconds": self.seconds, "ends": self.ends.tolist()}
 
     def _at(self, carry: Carry, seen: Any) -> "Standing":
-        row, reached = jax.device_get(seen)
+        row, cause = jax.device_get(seen)
         columns = self._counted({name: np.reshape(value, -1) for name, value in row.items()})
-        return dataclasses.replace(self, carry=carry, row=columns, reached=np.reshape(reached, -1))
+        return dataclasses.replace(self, carry=carry, row=columns, cause=np.reshape(cause, -1))
 
     def _counted(self, columns: Row) -> dict[str, np.ndarray]:
         """Forward passes in place of what line searches evaluated."""

@@ -1,0 +1,248 @@
+"""Shapes of a normal distribution N(0, C), and what one generation of CMA-ES teaches them."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from evolve.core.refresh import refresh
+from evolve.methods.cma_parameters import Parameters
+
+
+class Step(eqx.Module):
+    """What one generation teaches a shape."""
+
+    y: Float[Array, "size n"]  # (x_i - m) / sigma
+    weights: Float[Array, " size"]  # by rank, the negative ones included
+    path: Float[Array, " n"]  # p_c, of what `Shape.local` makes of each step of the mean
+    stalled: Bool[Array, ""]  # h_sigma = 0
+    generation: Int[Array, ""]  # 0, 1, ...: the one being learned from
+    unit: Float[Array, ""]  # what of the shape's size moves into sigma; see `unit`
+
+    def decays(self, p: Parameters) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The rank-one rate less what a stalled path has not brought (eq. 47), and the factor that C keeps."""
+        c_1 = p.c_1 * (1 - jnp.where(self.stalled, p.c_c * (2 - p.c_c), 0.0))
+        return c_1, 1 - c_1 - p.c_mu * jnp.sum(self.weights)
+
+    def balanced(self, whitened: Float[Array, "size n"]) -> Float[Array, " size"]:
+        """Negative weights shrink with the member's length, so that C stays positive definite (eq. 46)."""
+        # pycma's guard against a member in the very center, in units of standard deviations
+        length = jnp.sqrt(jnp.sum(whitened**2, axis=1)) + 1e-9
+        return jnp.where(self.weights < 0, self.weights * whitened.shape[1] / length**2, self.weights)
+
+
+class Shape(eqx.Module):
+    """The sampling distribution N(0, C) up to its size: how to draw from it, how to undo it, how to learn it."""
+
+    @classmethod
+    @abstractmethod
+    def start(cls, deviations: Float[Array, " n"]) -> "Shape":
+        """Independent coordinates with these standard deviations."""
+
+    @abstractmethod
+    def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """White noise z to a direction y ~ N(0, C)."""
+
+    @abstractmethod
+    def whiten(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """A direction back to white noise."""
+
+    @abstractmethod
+    def local(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """A direction in the coordinates in which the path p_c adds up."""
+
+    def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
+        """The path p_c after the shape has become `unit` times smaller."""
+        return path / unit
+
+    @abstractmethod
+    def learned(self, step: Step, p: Parameters) -> "Shape":
+        """After a generation."""
+
+    @abstractmethod
+    def widened(self, least: Float[Array, " n"]) -> "Shape":
+        """With no coordinate's standard deviation below the least."""
+
+    @property
+    @abstractmethod
+    def axes(self) -> Float[Array, " n"]:
+        """Standard deviations along the principal axes, in any order."""
+
+    @property
+    @abstractmethod
+    def deviations(self) -> Float[Array, " n"]:
+        """Standard deviations of the coordinates."""
+
+    @abstractmethod
+    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The path p_c in the parameters' units: the inverse of `local`."""
+
+    @abstractmethod
+    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
+        """The i-th principal axis as a vector as long as its standard deviation."""
+
+
+class Full(Shape):
+    """U B diag(D^2) B^T U: a full matrix, decomposed now and then, between the units of the coordinates."""
+
+    covariance: Float[Array, "n n"]  # without the units
+    basis: Float[Array, "n n"]  # B, eigenvectors in columns
+    scales: Float[Array, " n"]  # D, square roots of the eigenvalues
+    units: Float[Array, " n"]  # U
+
+    @classmethod
+    def start(cls, deviations: Float[Array, " n"]) -> "Shape":
+        """The identity between units."""
+        identity = jnp.eye(deviations.shape[0], dtype=deviations.dtype)
+        return cls(identity, identity, jnp.ones_like(deviations), deviations)
+
+    def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """U B D B^T z: the symmetric root, which does not depend on the order and the signs of the eigenvectors.
+
+        U B D z has the same law, but another solver (a batched one under `vmap`, say) would sample other points.
+        """
+        return self.units * (((z @ self.basis) * self.scales) @ self.basis.T)
+
+    def whiten(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """B D^-1 B^T U^-1 y."""
+        return ((self.local(y) @ self.basis) / self.scales) @ self.basis.T
+
+    def local(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """U^-1 y."""
+        return y / self.units
+
+    def learned(self, step: Step, p: Parameters) -> "Shape":
+        """By rank-one and rank-mu update (eq. 47); decomposed where it is due."""
+        _, keep = step.decays(p)
+        y = self.local(step.y)
+        weights = p.c_mu * step.balanced((y @ self.basis) / self.scales)  # the length needs no rotation back
+        learned = keep * self.covariance + p.c_1 * jnp.outer(step.path, step.path) + (y.T * weights) @ y
+        covariance = learned / step.unit**2
+        due = (step.generation + 1) % p.gap == 0
+        old = (covariance, self.basis, self.scales / step.unit)
+        covariance, basis, scales = refresh(due, _decompose, covariance, old)
+        return type(self)(covariance, basis, scales, self.units)
+
+    def widened(self, least: Float[Array, " n"]) -> "Shape":
+        """By larger units."""
+        return type(self)(
+            self.covariance, self.basis, self.scales, self.units * jnp.maximum(1.0, least / self.deviations)
+        )
+
+    @property
+    def axes(self) -> Float[Array, " n"]:
+        """D, as it was decomposed last; without the units."""
+        return self.scales
+
+    @property
+    def deviations(self) -> Float[Array, " n"]:
+        """Roots of the diagonal."""
+        return self.units * jnp.sqrt(jnp.diagonal(self.covariance))
+
+    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
+        """U p."""
+        return path * self.units
+
+    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
+        """U B_i D_i."""
+        return self.units * self.basis[:, i] * self.scales[i]
+
+
+def _decompose(covariance: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, " n"]]:
+    """C, B and D. Rounding may cost C its positive definiteness, which a little of the identity gives back.
+
+    How little is relative to the largest eigenvalue: a scale-free threshold.
+    """
+    covariance = (covariance + covariance.T) / 2
+    values, basis = jnp.linalg.eigh(covariance)
+    lack = jnp.maximum(0, jnp.finfo(values.dtype).eps * values[-1] - values[0])
+    return covariance + lack * jnp.eye(values.shape[0], dtype=values.dtype), basis, jnp.sqrt(values + lack)
+
+
+class Diagonal(Shape):
+    """diag(scales^2), learned by adding as the full matrix is (Ros and Hansen 2008)."""
+
+    scales: Float[Array, " n"]
+
+    @classmethod
+    def start(cls, deviations: Float[Array, " n"]) -> "Shape":
+        """As given."""
+        return cls(deviations)
+
+    def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """D z."""
+        return z * self.scales
+
+    def whiten(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """D^-1 y."""
+        return y / self.scales
+
+    def local(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """Y as it is."""
+        return y
+
+    def learned(self, step: Step, p: Parameters) -> "Shape":
+        """The diagonal of eq. 47."""
+        _, keep = step.decays(p)
+        weights = p.c_mu * step.balanced(self.whiten(step.y))
+        variance = keep * self.scales**2 + p.c_1 * step.path**2 + weights @ step.y**2
+        # The guarantee of `balanced` is for the whole vector; one coordinate may still be pushed below zero.
+        floor = jnp.finfo(self.scales.dtype).eps * self.scales**2
+        return type(self)(jnp.sqrt(jnp.maximum(variance, floor)) / step.unit)
+
+    def widened(self, least: Float[Array, " n"]) -> "Shape":
+        """By larger scales."""
+        return type(self)(jnp.maximum(self.scales, least))
+
+    @property
+    def axes(self) -> Float[Array, " n"]:
+        """The coordinates' own."""
+        return self.scales
+
+    @property
+    def deviations(self) -> Float[Array, " n"]:
+        """The coordinates' own."""
+        return self.scales
+
+    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
+        """As it is."""
+        return path
+
+    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
+        """Endless: the axes are the coordinates, which are asked about themselves."""
+        del i
+        return jnp.full_like(self.scales, jnp.inf)
+
+
+class Factors(Diagonal):
+    """diag(scales^2), learned by multiplying, so that no factor can become negative (pycma's CMA_diagonal)."""
+
+    def local(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """D^-1 y: the path is one of whitened steps."""
+        return self.whiten(y)
+
+    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
+        """D p."""
+        return path * self.scales
+
+    def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
+        """As it is: white noise has no size."""
+        del unit
+        return path
+
+    def learned(self, step: Step, p: Parameters) -> "Shape":
+        """The scales times 2^((sum_i w_i z_i^2 - sum_i w_i) / 2), over the members and the path."""
+        c_1, keep = step.decays(p)
+        squares = c_1 * step.path**2 + (p.c_mu * step.weights) @ self.whiten(step.y) ** 2
+        return type(self)(self.scales * jnp.exp2((squares - (1 - keep)) / 2) / step.unit)
+
+
+def unit(axes: Float[Array, " n"]) -> Float[Array, ""]:
+    """One, or the power of two next to the longest axis where that has drifted far from one.
+
+    The size of C and sigma are one number too many: on plateaus they drift apart until one underflows. A power of two
+    moves from one to the other without rounding.
+    """
+    longest = jnp.log2(jnp.max(axes))
+    return jnp.exp2(jnp.where(jnp.abs(longest) > 16, jnp.round(longest), 0.0))

@@ -1,0 +1,167 @@
+"""What the CMA-ES family shares: a normal distribution that follows its paths (Hansen 2016, arXiv:1604.00772)."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from evolve.core.checks import check_kind, check_population, check_positive
+from evolve.core.optimizer import Optimizer
+from evolve.core.population import Population, Stored
+from evolve.core.schedule import Scalar
+from evolve.core.shaping import recombination, sort
+from evolve.core.trees import Geometry, Params, begin, float_dtype
+from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
+from evolve.methods.covariance import Shape, Step, unit
+from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code
+
+
+class CMAState(eqx.Module):
+    """The normal distribution and its two evolution paths, in `float_dtype()`, and what stopping remembers."""
+
+    mean: Float[Array, " n"]
+    sigma: Float[Array, ""]
+    shape: Any  # Full, Diagonal or Factors
+    path_sigma: Float[Array, " n"]
+    path_c: Float[Array, " n"]
+    generation: Int[Array, ""]
+    geometry: Geometry
+    grown: Float[Array, ""]  # log2 of all that moved from the shape's size into sigma
+    trail: Trail | None  # None where nothing stops it
+
+
+class CMA(Optimizer):
+    """Sampling, mean, paths and step size; a variant says which shape it learns, and how fast."""
+
+    reasons: ClassVar[tuple[str, ...]] = REASONS
+
+    sigma: Scalar = 0.3
+    population: int | None = eqx.field(static=True, default=None)
+    active: bool = eqx.field(static=True, default=True)
+    stds: Params | None = None
+    min_std: Params | None = None
+    stopping: Tolerances | None = Tolerances()
+
+    def __check_init__(self) -> None:
+        check_positive(self, schedules=False, sigma=self.sigma)
+        if self.population is not None:
+            check_population(self, self.population)
+        for option in ("stds", "min_std"):
+            for number in jax.tree.leaves(getattr(self, option)):
+                check_positive(self, schedules=False, **{option: number})
+        if self.stopping is not None:
+            check_kind(self, Tolerances, "give Tolerances(), or None to go on for ever", stopping=self.stopping)
+
+    @abstractmethod
+    def _kind(self) -> tuple[type[Shape], Rates]:
+        """The shape that is learned, and how fast."""
+
+    def init(self, params: Params, key: PRNGKeyArray) -> CMAState:
+        """The normal distribution around the parameters, its axes along the coordinates."""
+        del key
+        geometry, start = begin(self, params)
+        mean = geometry.ravel(start)
+        deviations = jnp.ones_like(mean) if self.stds is None else _spread(self, "stds", geometry)
+        sigma, zeros = jnp.asarray(self.sigma, mean.dtype), jnp.zeros_like(mean)
+        shape, generation = self._kind()[0].start(deviations), jnp.zeros((), jnp.int32)
+        stops = self.stopping is not None
+        trail = Trail.start(mean, sigma * deviations, self._size(geometry.size)) if stops else None
+        return CMAState(mean, sigma, shape, zeros, zeros, generation, geometry, jnp.zeros_like(sigma), trail)
+
+    def ask(self, state: CMAState, key: PRNGKeyArray) -> Population:
+        """x_i = m + sigma y_i with y_i ~ N(0, C) (eqs. 38-40)."""
+        n = state.geometry.size
+        size = self._size(n)
+        y = state.shape.color(jax.random.normal(key, (size, n), float_dtype()))
+        unravel = state.geometry.unravel
+        return Population(unravel(state.mean), state.sigma, Stored(jax.vmap(unravel)(y)), key, state.geometry, size)
+
+    def learn(self, state: CMAState, population: Population, losses: Float[Array, " size"]) -> CMAState:
+        """Mean, paths, step size and shape (eqs. 41-47)."""
+        p, geometry = self._parameters(state.geometry.size), state.geometry
+        y = jax.vmap(geometry.ravel)(population.stored)
+        tables = jnp.asarray([p.mean_weights, p.weights], y.dtype)
+        mean_weights, weights = jax.vmap(recombination, (None, 0))(losses, tables)
+        # Of the weights in use: ties share theirs, and a failed member's go to the others.
+        mu_eff = 1 / jnp.sum(mean_weights**2)
+
+        shift = mean_weights @ y
+        mean = state.mean + state.sigma * shift  # eq. 42
+        path_sigma = _follow(state.path_sigma, p.c_sigma, mu_eff, state.shape.whiten(shift))  # eq. 43
+        length, moved = jnp.linalg.norm(path_sigma), unit(state.shape.axes)
+        sigma = _step_size(state.sigma * moved, length, p)
+        stalled = _stalls(length, state.generation, p, geometry.size)
+        path_c = _follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), state.shape.local(shift))  # eq. 45
+        shape = state.shape.learned(Step(y, weights, path_c, stalled, state.generation, moved), p)
+        if self.min_std is not None:
+            shape = shape.widened(_spread(self, "min_std", geometry) / sigma)
+
+        trail, path_c, grown = state.trail, shape.carried(path_c, moved), state.grown + jnp.log2(moved)
+        if trail is not None and self.stopping is not None:
+            trail = trail.after(sort(losses)[1], mean, state.generation, self.stopping.tolxstagnation)
+        return CMAState(mean, sigma, shape, path_sigma, path_c, state.generation + 1, geometry, grown, trail)
+
+    def answer(self, state: CMAState) -> Params:
+        """The mean, the best estimate of the optimum under noise."""
+        return state.geometry.cast(state.geometry.unravel(state.mean))
+
+    def status(self, state: CMAState) -> dict[str, Float[Array, ""]]:
+        """Step size, condition number of C, and the longest axis."""
+        axes = state.shape.axes
+        longest = jnp.max(axes)
+        return {"sigma": state.sigma, "condition": (longest / jnp.min(axes)) ** 2, "axis": state.sigma * longest}
+
+    def stop(self, state: CMAState) -> Int[Array, ""]:
+        """The first criterion of `stopping` that holds."""
+        if self.stopping is None or state.trail is None:
+            return super().stop(state)
+        n, shape = state.geometry.size, state.shape
+        size = self._size(n)
+        growth = jnp.log2(state.sigma / jnp.max(shape.axes)) - 2 * state.grown - jnp.log2(self.sigma)
+        axis = state.sigma * shape.axis(state.generation % n)
+        path, deviations = (state.sigma * part for part in (shape.outward(state.path_c), shape.deviations))
+        spread = Spread(state.mean, deviations, state.trail.first, path, shape.axes, axis, jnp.exp2(growth))
+        found = state.trail.found(self.stopping, state.generation, n, size) | spread.found(self.stopping)
+        return jnp.where(state.generation > 0, code(found), 0)
+
+    def _size(self, n: int) -> int:
+        return default_population(n) if self.population is None else self.population
+
+    def _parameters(self, n: int) -> Parameters:
+        return parameters(n, self._size(n), self.active, self._kind()[1])
+
+
+def _follow(path: Float[Array, " n"], rate: float, mu_eff: Array, step: Float[Array, " n"]) -> Float[Array, " n"]:
+    """An evolution path with one more step (eqs. 43 and 45)."""
+    return (1 - rate) * path + jnp.sqrt(rate * (2 - rate) * mu_eff) * step
+
+
+def _step_size(sigma: Float[Array, ""], length: Float[Array, ""], p: Parameters) -> Float[Array, ""]:
+    """Cumulative step-size adaptation (eq. 44), kept within what the dtype can square."""
+    # The cap keeps one lucky generation from multiplying sigma by more than e, as pycma does.
+    sigma = sigma * jnp.exp(jnp.minimum(1.0, p.c_sigma / p.d_sigma * (length / p.chi - 1)))
+    limits = jnp.finfo(sigma.dtype)
+    return jnp.clip(sigma, limits.tiny * 2**12, limits.max / 2**12)
+
+
+def _stalls(length: Float[Array, ""], generation: Int[Array, ""], p: Parameters, n: int) -> Bool[Array, ""]:
+    """h_sigma = 0: the path is much longer than by chance, so sigma is about to grow; pycma asks it of the square."""
+    decay = 1 - (1 - p.c_sigma) ** (2 * (generation + 1))
+    return length**2 / decay / n >= 2 + 4 / (n + 1)
+
+
+def _spread(owner: CMA, name: str, geometry: Geometry) -> Float[Array, " n"]:
+    """A number, or a tree of numbers that broadcast against the parameters, as one vector."""
+    tree = getattr(owner, name)
+    try:
+        each = jax.tree.broadcast(tree, geometry.like)
+        full = jax.tree.map(lambda value, like: jnp.broadcast_to(jnp.asarray(value), like.shape), each, geometry.like)
+    except ValueError as error:
+        shapes = jax.tree.map(lambda like: like.shape, geometry.like)
+        raise ValueError(
+            f"{type(owner).__name__}: {name} does not fit the parameters, whose shapes are {shapes}: {error}"
+        ) from error
+    return geometry.ravel(full)

@@ -1,0 +1,223 @@
+"""When there is nothing more to find: the termination criteria of pycma 4.5, with the reason as data."""
+
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from evolve.core.checks import check_between
+from evolve.core.refresh import refresh
+
+# In pycma's order: where several hold, the first is named.
+REASONS = (
+    "maxiter",
+    "tolfacupx",
+    "tolx",
+    "tolfun",
+    "tolfunhist",
+    "tolstagnation",
+    "tolxstagnation",
+    "tolupsigma",
+    "noeffectcoord",
+    "noeffectaxis",
+    "tolconditioncov",
+    "tolflatfitness",
+)
+_EVERY = 5  # generations between entries of the long histories, as pycma has it
+_RECENT, _LONG = 2000, 1024  # entries that are kept at most
+Found: TypeAlias = dict[str, Bool[Array, ""]]
+
+
+class Tolerances(eqx.Module):
+    """pycma's options of these names, with its defaults; a zero (an infinity, for those that bound growth) never stops.
+
+    Parameters
+    ----------
+    tolfun
+        Range of the losses, of this generation and of the best of the recent ones.
+    tolfunhist
+        Range of the best losses of the last 10 + 30 n / population generations.
+    tolx
+        Every coordinate's standard deviation and step of the path.
+    tolfacupx
+        Growth of a coordinate's standard deviation since the start: the first sigma was far too small.
+    tolupsigma
+        Growth of sigma since the start, over the longest axis of C: steps creep along.
+    tolconditioncov
+        Condition of C; by default 1e14 in float64 and 4e6 in float32, half of what the digits can hold.
+    tolflatfitness
+        Successive generations whose best three quarters are equal.
+    tolstagnation
+        Factor on pycma's 100 + 100 n^1.5 / population generations, over whose latter half neither the best losses nor
+        the medians improve.
+    tolxstagnation
+        Distance that the mean keeps within for 20 generations and a tenth of all.
+    maxiter
+        Factor on pycma's 100 + 150 (n + 3)^2 / sqrt(population) generations.
+    """
+
+    tolfun: float = 1e-11
+    tolfunhist: float = 1e-12
+    tolx: float = 1e-11
+    tolfacupx: float = 1e3
+    tolupsigma: float = 1e20
+    tolconditioncov: float | None = None
+    tolflatfitness: float = 1.0
+    tolstagnation: float = 1.0
+    tolxstagnation: float = 1e-9
+    maxiter: float = 1.0
+
+    def __check_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        check_between(self, 0, float("inf"), schedules=False, **given)
+
+
+class Spread(eqx.Module):
+    """Where a normal distribution is, and how wide: what the criteria on parameters look at."""
+
+    mean: Float[Array, " n"]
+    deviations: Float[Array, " n"]  # of the coordinates
+    first: Float[Array, " n"]  # those at the start, `Trail.first`
+    path: Float[Array, " n"]  # sigma p_c
+    axes: Float[Array, " n"]  # lengths of the principal axes, up to a factor
+    axis: Float[Array, " n"]  # one of them, another each generation, as a vector in the parameters' units
+    creep: Float[Array, ""]  # growth of sigma over the longest axis of C
+
+    def found(self, tolerances: Tolerances) -> Found:
+        """Which criteria hold."""
+        condition = tolerances.tolconditioncov
+        if condition is None:
+            condition = 1e14 if self.mean.dtype == jnp.float64 else 4e6
+        small = jnp.all(self.deviations < tolerances.tolx) & jnp.all(jnp.abs(self.path) < tolerances.tolx)
+        return {
+            "tolfacupx": jnp.any(self.deviations > self.first * tolerances.tolfacupx),
+            "tolx": small,
+            "tolupsigma": self.creep > tolerances.tolupsigma,
+            "noeffectcoord": jnp.any(self.mean == self.mean + 0.2 * self.deviations),
+            "noeffectaxis": jnp.all(self.mean == self.mean + 0.1 * self.axis),
+            "tolconditioncov": jnp.max(self.axes) > jnp.sqrt(condition) * jnp.min(self.axes),
+        }
+
+
+class Trail(eqx.Module):
+    """What the criteria on losses remember. Rings: generation t is at place t modulo their length."""
+
+    recent: Float[Array, " recent"]  # best losses, generation by generation
+    best: Float[Array, " long"]  # the same, of one generation in `stride`
+    median: Float[Array, " long"]
+    lowest: Float[Array, ""]
+    since: Int[Array, ""]  # the generation that found it
+    width: Float[Array, ""]  # range of the last generation's losses
+    flat: Int[Array, ""]  # flat generations in a row
+    first: Float[Array, " n"]  # standard deviations at the start
+    mean: Float[Array, " n"]  # where the mean was when it moved last
+    moved: Int[Array, ""]
+    stride: int = eqx.field(static=True)
+
+    @classmethod
+    def start(cls, mean: Float[Array, " n"], deviations: Float[Array, " n"], size: int) -> "Trail":
+        """Before the first generation; `size` is the population, or the least that it will have."""
+        n, zero = mean.shape[0], jnp.zeros((), jnp.int32)
+        # The longest window of `_stagnates` and the one before it, thinned where that is too much to keep.
+        entries = 2 * max(patience(n, size) / 10, limit(n, size) / 10 / _EVERY)
+        stride = _EVERY * max(1, -(-int(entries) // (_LONG - 2)))
+        infinite = jnp.full((), jnp.inf, mean.dtype)
+        recent = jnp.full(min(_RECENT, _recent(n, size)), jnp.inf, mean.dtype)
+        long = jnp.full(min(_LONG, int(entries) + 2), jnp.inf, mean.dtype)
+        return cls(recent, long, long, infinite, zero, infinite, zero, deviations, mean, zero, stride)
+
+    def after(
+        self, ranked: Float[Array, " size"], mean: Float[Array, " n"], generation: Int[Array, ""], reach: Any
+    ) -> "Trail":
+        """With one more generation (0, 1, ...): its losses, best first, and the mean that it led to.
+
+        Within `reach` (`tolxstagnation`) the mean counts as still.
+        """
+        size, best = ranked.shape[0], ranked[0].astype(self.recent.dtype)
+        middle = (ranked[(size - 1) // 2] / 2 + ranked[size // 2] / 2).astype(best.dtype)
+        place, kept = generation // self.stride % len(self.best), (generation + 1) % self.stride == 0
+        # What has been still for longer may have gone farther.
+        reach = reach * jnp.sqrt(jnp.maximum(1.0, (generation + 1 - self.moved) / _rest(generation + 1)))
+        still = jnp.linalg.norm(mean - self.mean) <= reach
+        return Trail(
+            self.recent.at[generation % len(self.recent)].set(best),
+            self.best.at[place].set(jnp.where(kept, best, self.best[place])),
+            self.median.at[place].set(jnp.where(kept, middle, self.median[place])),
+            jnp.minimum(self.lowest, best),
+            jnp.where(best < self.lowest, generation, self.since),
+            (ranked[-1] - ranked[0]).astype(best.dtype),
+            jnp.where(ranked[0] < ranked[int(0.75 * size)], 0, self.flat + 1),
+            self.first,
+            jnp.where(still, self.mean, mean),
+            jnp.where(still, self.moved, generation + 1),
+            self.stride,
+        )
+
+    def found(self, tolerances: Tolerances, generation: Int[Array, ""], n: int, size: Any) -> Found:
+        """Which criteria hold after so many generations."""
+        length = jnp.minimum(jnp.minimum(_recent(n, size), len(self.recent)), generation)
+        seen = _age(generation - 1, self.recent) < length
+        high, low = (jnp.max(jnp.where(seen, sign * self.recent, -jnp.inf)) for sign in (1, -1))
+        history = high + low
+        return {
+            "maxiter": generation >= tolerances.maxiter * limit(n, size),
+            "tolfun": (self.width < tolerances.tolfun) & (history < tolerances.tolfun),
+            "tolfunhist": (length > 9) & (history < tolerances.tolfunhist),
+            "tolstagnation": self._stagnates(tolerances.tolstagnation * patience(n, size), generation, n, size),
+            "tolxstagnation": generation - self.moved > _rest(generation),
+            "tolflatfitness": self.flat > tolerances.tolflatfitness,
+        }
+
+    def _stagnates(self, tol: Any, generation: Int[Array, ""], n: int, size: Any) -> Bool[Array, ""]:
+        """Neither the best losses nor the medians of the newest window are better than those of the one before."""
+        count = jnp.minimum(generation // _EVERY, 20_000)
+        window = jnp.floor(jnp.maximum(tol / 10, count / 10))  # in entries
+        late = (tol > 0) & (generation - self.since > tol / 2) & (generation > n * (5 + 100 / size))
+        late &= (count > 100) & (2 * window < count)
+
+        def compare(operand: Any) -> Bool[Array, ""]:
+            trail, window, generation = operand
+            width = jnp.maximum(1, window * _EVERY // trail.stride)
+            age = _age(generation // trail.stride - 1, trail.best)
+            newer, older = age < width, (age >= width) & (age < 2 * width)
+            gains = [_median(ring, older) - _median(ring, newer) for ring in (trail.best, trail.median)]
+            return (gains[0] <= 0) & (gains[1] <= 0)
+
+        # Two sorts, only where they can matter.
+        return refresh(late, compare, (self, window, generation), jnp.zeros((), bool))
+
+
+def code(found: Found) -> Int[Array, ""]:
+    """The first criterion that holds, as its place in `REASONS` counted from 1; 0 for none."""
+    flags = jnp.stack([jnp.asarray(found.get(name, False)) for name in REASONS])
+    return jnp.where(jnp.any(flags), jnp.argmax(flags) + 1, 0).astype(jnp.int32)
+
+
+def patience(n: int, size: Any) -> Any:
+    """Generations without improvement that count as stagnation."""
+    return 100 + 100 * n**1.5 // size
+
+
+def limit(n: int, size: Any) -> Any:
+    """Generations that pycma grants."""
+    return 100 + 150 * (n + 3) ** 2 // size**0.5
+
+
+def _recent(n: int, size: Any) -> Any:
+    return 10 + 30 * n // size
+
+
+def _rest(generation: Any) -> Any:
+    """Generations that the mean must keep still for."""
+    return 20 + 0.1 * generation
+
+
+def _age(newest: Int[Array, ""], ring: Float[Array, " length"]) -> Int[Array, " length"]:
+    """How many entries ago each place of a ring was written, if the newest has this number."""
+    return (newest - jnp.arange(len(ring))) % len(ring)
+
+
+def _median(values: Float[Array, " length"], chosen: Bool[Array, " length"]) -> Float[Array, ""]:
+    ranked, count = jnp.sort(jnp.where(chosen, values, jnp.inf)), jnp.sum(chosen)
+    return ranked[(count - 1) // 2] / 2 + ranked[count // 2] / 2

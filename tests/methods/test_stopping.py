@@ -1,0 +1,123 @@
+"""Stopping against pycma 4.5: told the same members, both stop in the same generation for the same reason."""
+
+import cma
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import evolve
+from evolve import CMAES, SepCMAES, Tolerances
+from evolve.methods.stopping import REASONS, Trail, limit, patience
+
+N = 4
+
+
+def noise(x):
+    """A number in [0, 1) that looks drawn, a function of x alone."""
+    return np.modf(np.abs(np.sin(1e6 * np.sum(x, axis=1)) * 1e4))[0]
+
+
+# Each with its sigma and the reason that pycma gives.
+CASES = {
+    "sphere": (lambda x: np.sum(x**2, axis=1), 0.3, "tolfun"),
+    "steep": (lambda x: 1e12 * np.sum(x**2, axis=1), 0.3, "tolx"),
+    "slope": (lambda x: x[:, 0], 0.3, "tolfacupx"),
+    "plateau": (lambda x: np.sum(np.floor(np.abs(x)), axis=1), 0.3, "tolfunhist"),
+    "far": (lambda x: 1e20 * np.sum((x - 1e9) ** 2, axis=1) ** 0.5, 1e8, "noeffectaxis"),
+    "narrow": (lambda x: x[:, 0] ** 2 + 1e18 * np.sum(x[:, 1:] ** 2, axis=1), 0.3, "tolconditioncov"),
+    "noise": (noise, 0.3, "tolstagnation"),
+}
+ask = eqx.filter_jit(lambda optimizer, state, key: optimizer.ask(state, key))
+tell = eqx.filter_jit(lambda optimizer, state, population, losses: optimizer.tell(state, population, losses))
+stop = eqx.filter_jit(lambda optimizer, state: optimizer.stop(state))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("case", CASES)
+def test_stops_when_and_why_pycma_stops(case):
+    loss, sigma, reason = CASES[case]
+    optimizer = CMAES(jnp.asarray(sigma), 8)
+    state = optimizer.init(jnp.ones(N), jax.random.key(0))
+    # Where C is too narrow pycma would move its scales elsewhere first.
+    options = {"popsize": 8, "verbose": -9, "seed": 1, "conditioncov_alleviate": [0, 0]}
+    peer = cma.CMAEvolutionStrategy(N * [1.0], sigma, options)
+    peer.sm.C, peer.sm.B, peer.sm.D = np.eye(N), np.eye(N), np.ones(N)
+    why, theirs = 0, {}
+    while not why and not theirs:
+        population = ask(optimizer, state, jax.random.fold_in(jax.random.key(3), peer.countiter))
+        x = np.asarray(population.members())
+        losses = loss(x)
+        state = tell(optimizer, state, population, jnp.asarray(losses))
+        peer.ask()
+        peer.tell(list(x), list(losses), check_points=False)
+        # It would decompose when it asks next, and judge a condition that is one generation old.
+        peer.sm.update_now()
+        peer._updateBDfromSM(peer.sm)
+        why, theirs = int(stop(optimizer, state)), dict(peer.stop())
+    assert why, f"pycma stops for {theirs} after {peer.countiter} generations"
+    assert REASONS[why - 1] in theirs, f"ours: {REASONS[why - 1]} after {peer.countiter} generations"
+    assert REASONS[why - 1] == reason
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 4), (3, 7), (10, 10), (40, 300)])
+def test_patience_and_limit_are_pycmas(n, size):
+    options = cma.CMAEvolutionStrategy(n * [0.0], 1.0, {"popsize": size, "verbose": -9}).opts
+    assert patience(n, size) == options["tolstagnation"]
+    assert limit(n, size) == options["maxiter"]
+
+
+def test_the_run_says_why_and_when():
+    result = evolve.minimize(lambda x: jnp.sum(x**2), jnp.ones(3), CMAES(), evaluations=10_000)
+    assert result.reason == "tolfun"
+    assert result.evaluations < 5000
+    forever = evolve.minimize(lambda x: jnp.sum(x**2), jnp.ones(3), CMAES(stopping=None), evaluations=7000)
+    assert forever.reason == "evaluations"
+    assert forever.evaluations == 7000
+
+
+def test_each_seed_has_a_reason_of_its_own():
+    """Two equal wells, one of them with the target on its ground: the seeds in the other end for want of progress."""
+
+    def wells(x):
+        return jnp.sum((jnp.abs(x) - 1) ** 2) + 0.01 * (x[0] < 0)
+
+    each = evolve.minimize(wells, jnp.zeros(2), CMAES(0.5), evaluations=20_000, target=5e-3, seeds=8)
+    reasons = {result.reason for result in each}
+    assert "target" in reasons
+    assert len(reasons) > 1
+    assert reasons <= {"target", *REASONS}
+
+
+@pytest.mark.parametrize("optimizer", [CMAES(), CMAES(diagonal=True), SepCMAES()], ids=repr)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_flat_and_failing_losses_end_with_a_reason(optimizer, n):
+    flat = evolve.minimize(lambda x: 0.0 * jnp.sum(x), jnp.ones(n), optimizer, evaluations=10_000)
+    assert flat.reason == "tolfun"
+    failing = evolve.minimize(lambda x: jnp.nan * jnp.sum(x), jnp.ones(n), optimizer, evaluations=1000)
+    assert failing.reason == "evaluations"
+    assert failing.failed == failing.evaluations
+    assert all(np.all(~np.isnan(leaf)) for leaf in jax.tree.leaves(failing.state))
+
+
+def test_one_endless_loss_does_not_hide_the_others():
+    """A failed member makes the range infinite, so no criterion on losses holds in that generation."""
+    optimizer = CMAES(jnp.asarray(0.3), 8)
+    state = optimizer.init(jnp.ones(N), jax.random.key(0))
+    population = ask(optimizer, state, jax.random.key(1))
+    flat, holed = jnp.zeros(8), jnp.zeros(8).at[3].set(jnp.nan)
+    assert REASONS[int(stop(optimizer, tell(optimizer, state, population, flat))) - 1] == "tolfun"
+    assert stop(optimizer, tell(optimizer, state, population, holed)) == 0
+
+
+def test_long_histories_are_thinned():
+    """The windows that stagnation compares grow with the run; what is kept of them does not."""
+    trail = Trail.start(jnp.zeros(300), jnp.ones(300), 21)
+    assert trail.stride > 1
+    assert trail.best.shape[0] <= 1024
+
+
+def test_tolerances_are_checked():
+    with pytest.raises(ValueError, match=r"Tolerances: tolfun is -1.0; it must be at least 0"):
+        Tolerances(tolfun=-1.0)
