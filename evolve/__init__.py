@@ -27,9 +27,11 @@ if TYPE_CHECKING:
         Gradient,
         OpenES,
         RandomSearch,
+        Restarts,
         SepCMAES,
         SimulatedAnnealing,
         Tolerances,
+        Uniform,
     )
     from evolve.run import Budget, CheckpointError, Progress, Result, minimize, progress_bar, run
 
@@ -56,11 +58,13 @@ __all__ = [
     "Progress",
     "Rademacher",
     "RandomSearch",
+    "Restarts",
     "Result",
     "SepCMAES",
     "SimulatedAnnealing",
     "Sparse",
     "Tolerances",
+    "Uniform",
     "Workers",
     "compare",
     "minimize",
@@ -92,9 +96,11 @@ _HOMES = {
         "Gradient",
         "OpenES",
         "RandomSearch",
+        "Restarts",
         "SepCMAES",
         "SimulatedAnnealing",
         "Tolerances",
+        "Uniform",
     ),
     "evolve.run": ("Budget", "CheckpointError", "Progress", "Result", "minimize", "progress_bar", "run"),
 }

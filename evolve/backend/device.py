@@ -14,6 +14,7 @@ from evolve.core.evaluation import batch_losses, graded
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
 from evolve.core.problem import Problem
+from evolve.core.trees import float_dtype
 
 # What a chunk's intermediate results may take. On a CPU they should stay in the caches: for a network of a few
 # hundred units a generation in such chunks takes a third of the time of one that goes through memory
@@ -66,6 +67,8 @@ class Device(Backend):
             The problem is plain Python, which a device cannot run.
         """
         _check_traceable(problem)
+        if population.count is not None:
+            return self._counted(problem, population, key)
         return self.part(problem, population, key, 0, population.size)
 
     def part(
@@ -88,6 +91,19 @@ class Device(Backend):
             lambda start: batch_losses(problem, population, key, first + start, count, self.common), starts
         )
         return jnp.zeros(size, losses.dtype).at[starts[:, None] + jnp.arange(count)].set(losses)
+
+    def _counted(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
+        """Block by block, as many as are in use; the others' losses are infinite."""
+        block = population.least
+
+        def body(loop: Any) -> Any:
+            first, losses = loop
+            some = batch_losses(problem, population, key, first, block, self.common)
+            some = jnp.where(first + jnp.arange(block) < population.used, some.astype(losses.dtype), jnp.inf)
+            return first + block, jax.lax.dynamic_update_slice(losses, some, (first,))
+
+        start = (jnp.zeros((), jnp.int32), jnp.full(population.size, jnp.inf, float_dtype()))
+        return jax.lax.while_loop(lambda loop: loop[0] < population.used, body, start)[1]
 
     def _chunk(self, problem: Problem, population: Population, key: PRNGKeyArray, size: int) -> int:
         group = population.directions.group

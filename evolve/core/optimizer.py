@@ -68,7 +68,12 @@ class Optimizer(eqx.Module):
         return jnp.zeros((), jnp.int32)
 
     def extra(self, state: State) -> Int[Array, ""]:
-        """Evaluations so far that `learn` made beyond those of the population (line searches)."""
+        """Evaluations so far beyond `Population.least` a generation: of line searches, or of growing populations."""
+        del state
+        return jnp.zeros((), jnp.int32)
+
+    def more(self, state: State) -> Int[Array, ""]:
+        """Evaluations beyond `Population.least` that the next generation will make."""
         del state
         return jnp.zeros((), jnp.int32)
 
@@ -96,7 +101,7 @@ class Optimizer(eqx.Module):
             raise TypeError(f"{type(self).__name__}.tell: {_WANTED[self.oracle]}")
         values = jnp.asarray(losses.losses if isinstance(losses, Graded) else losses)
         _check_losses(type(self).__name__, values, population.size)
-        finite = jnp.isfinite(values)
+        finite = jnp.isfinite(values) & population.in_use
         clean = jnp.where(finite, values, jnp.inf).astype(jnp.promote_types(values.dtype, jnp.float32))
         if isinstance(losses, Graded):
             finite = finite & _all_finite(losses.gradient)
@@ -105,6 +110,18 @@ class Optimizer(eqx.Module):
             learned = self.learn(state, population, clean)
         # Finite losses may still overflow on their way: what cannot be deployed is not learned.
         return select(jnp.any(finite) & _all_finite(self.answer(learned)), learned, state)
+
+
+class Growing(Optimizer):
+    """A method whose population may be another in every restart of one compiled program."""
+
+    @abstractmethod
+    def default_size(self, n: int) -> int:
+        """Members a generation that it would have by itself, for n parameters."""
+
+    @abstractmethod
+    def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> State:
+        """`init`, for `size` members a generation, a number up to `most`, and a radius `spread` times as large."""
 
 
 def _check_losses(name: str, losses: Array, size: int) -> None:

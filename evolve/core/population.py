@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.lowrank import Factored, Perturbed, form, is_factored
 from evolve.core.perturbation import Direction, Perturbation, numbers, weighted_sum
@@ -23,6 +23,11 @@ class Directions(eqx.Module):
     def group(self) -> int:
         """How many successive members belong together when a batch is cut."""
         return 1
+
+    @property
+    def block(self) -> int | None:
+        """How many members are drawn at once, where their number is not known when compiling; `batch` takes blocks."""
+        return None
 
     @abstractmethod
     def one(self, i: Int[Array, ""] | int) -> Direction:
@@ -108,6 +113,8 @@ class Population(eqx.Module):
         `Stored` or `Drawn`.
     key
         The key that `ask` was given, for whatever `tell` decides by chance (Metropolis acceptance, say).
+    count
+        How many of the members are in use, the first ones; all of them where it is None.
     """
 
     center: Params | None
@@ -116,6 +123,22 @@ class Population(eqx.Module):
     key: PRNGKeyArray
     geometry: Geometry
     size: int = eqx.field(static=True)
+    count: Int[Array, ""] | None = None
+
+    @property
+    def used(self) -> Int[Array, ""] | int:
+        """Members that are evaluated."""
+        return self.size if self.count is None else self.count
+
+    @property
+    def in_use(self) -> Bool[Array, " size"]:
+        """Which members they are."""
+        return jnp.arange(self.size) < self.used
+
+    @property
+    def least(self) -> int:
+        """What a generation costs at least, in evaluations."""
+        return self.directions.block or self.size
 
     @classmethod
     def of(cls, members: Params, geometry: Geometry, key: PRNGKeyArray) -> "Population":

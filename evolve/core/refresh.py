@@ -1,12 +1,12 @@
-"""Costly work that is due only now and then, also under `vmap`."""
+"""Costly work that is due only now and then, or only as large as it must be, also under `vmap`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from evolve.core.trees import Params, select
 
@@ -32,3 +32,24 @@ def refresh(due: Bool[Array, ""], compute: Callable[[Params], Params], operand: 
         return jax.vmap(select)(due, new, old), jax.tree.map(lambda _: True, old)
 
     return once(due, operand, old)
+
+
+def at_least(index: Int[Array, ""], branches: Sequence[Callable[[Params], Params]], operand: Params) -> Params:
+    """`branches[index](operand)`, where every later branch would do as well and costs more.
+
+    A plain `lax.switch` under `vmap` computes all of them. Here a batch computes the one that its neediest member asks
+    for.
+    """
+
+    @custom_vmap
+    def choose(index: Int[Array, ""], operand: Params) -> Params:
+        return jax.lax.switch(index, branches, operand)
+
+    @choose.def_vmap
+    def batched(size: int, in_batched: Any, index: Any, operand: Params) -> tuple[Params, Any]:  # pyright: ignore[reportUnusedFunction]
+        axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, in_batched[1])
+        needed = jnp.max(index)
+        result = jax.lax.switch(needed, [jax.vmap(branch, (axes,), axis_size=size) for branch in branches], operand)
+        return result, jax.tree.map(lambda _: True, result)
+
+    return choose(index, operand)

@@ -6,7 +6,7 @@ the mean of their places' weights, and a failed member ranks worst.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -25,26 +25,30 @@ def sort(losses: Float[Array, " n"]) -> tuple[Int[Array, " n"], Float[Array, " n
     return order, losses[order]
 
 
-def by_rank(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Float[Array, " n"]:
+def by_rank(losses: Float[Array, " n"], table: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
     """Give the member of rank r (best first) the weight `table[r]`; ties share the mean of theirs.
 
     Sorting decides, so any strictly increasing transformation of the losses leaves the weights bit-identical.
-    A failed member ranks worst. O(n log n).
+    A failed member ranks worst. Of a population of which only the first `count` members are in use, the others' losses
+    are infinite, and they tie with nobody. O(n log n).
     """
     size = losses.shape[0]
     order, ranked = sort(losses)
-    tie = jnp.cumsum(jnp.concatenate([jnp.zeros(1, jnp.int32), (ranked[1:] != ranked[:-1]).astype(jnp.int32)]))
+    new = ranked[1:] != ranked[:-1]
+    if count is not None:
+        new |= jnp.arange(1, size) == count  # sorting is stable: of the infinite losses, those in use come first
+    tie = jnp.cumsum(jnp.concatenate([jnp.zeros(1, jnp.int32), new.astype(jnp.int32)]))
     count = jax.ops.segment_sum(jnp.ones_like(table), tie, size)
     total = jax.ops.segment_sum(table, tie, size)
     return jnp.zeros_like(table).at[order].set((total / jnp.maximum(count, 1))[tie])
 
 
-def recombination(losses: Float[Array, " n"], table: Float[Array, " n"]) -> Float[Array, " n"]:
+def recombination(losses: Float[Array, " n"], table: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
     """`by_rank` for a table whose positive weights attract: a failed member attracts nothing.
 
     The others share what it would have had, so the positive weights keep their sum.
     """
-    weights = by_rank(losses, table)
+    weights = by_rank(losses, table, count)
     failed = ~jnp.isfinite(losses)
     kept = jnp.where(failed, jnp.minimum(weights, 0), weights)
     left = jnp.sum(jnp.maximum(kept, 0))

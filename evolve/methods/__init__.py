@@ -6,6 +6,7 @@ from evolve.methods.genetic import GeneticAlgorithm
 from evolve.methods.gradient import Gradient
 from evolve.methods.openes import OpenES
 from evolve.methods.random_search import RandomSearch
+from evolve.methods.restarts import Restarts, Uniform
 from evolve.methods.sep_cma import SepCMAES
 from evolve.methods.stopping import Tolerances
 
@@ -15,7 +16,9 @@ __all__ = [
     "Gradient",
     "OpenES",
     "RandomSearch",
+    "Restarts",
     "SepCMAES",
     "SimulatedAnnealing",
     "Tolerances",
+    "Uniform",
 ]

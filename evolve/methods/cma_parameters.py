@@ -4,27 +4,38 @@ Equation numbers are those of Hansen (2016), arXiv:1604.00772.
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+Rates = Literal["full", "separable", "diagonal"]
 
 
 class Parameters(NamedTuple):
-    """Symbols of the tutorial's table 1; weights are sorted, the best member's first."""
+    """Symbols of the tutorial's table 1: numbers, or arrays where the population is one."""
 
-    mean_weights: np.ndarray  # (population,), positive and zero, sum 1
-    weights: np.ndarray  # (population,), with the negative ones of the active update
-    mu_eff: float
-    c_sigma: float
-    d_sigma: float
-    c_c: float
-    c_1: float
-    c_mu: float
+    size: Any  # members a generation
+    up: Any  # factor on a positive raw weight (eq. 49); they then sum to 1
+    down: Any  # factor on a negative one; 0 where the update is not active
+    mu_eff: Any
+    c_sigma: Any
+    d_sigma: Any
+    c_c: Any
+    c_1: Any
+    c_mu: Any
     chi: float  # the expected length of a standard normal vector
-    gap: int  # generations between eigendecompositions
+    gap: Any  # generations between eigendecompositions
 
+    def tables(self, length: int | None = None) -> tuple[Any, Any]:
+        """Weights by rank, best first: those that move the mean, and with the negative ones of the active update.
 
-Rates = Literal["full", "separable", "diagonal"]
+        Zeros fill them up to a length.
+        """
+        raw, xp = _raw(self.size, length or self.size)
+        positive = xp.maximum(raw, 0) * self.up
+        return positive, positive + xp.minimum(raw, 0) * self.down
 
 
 def default_population(n: int) -> int:
@@ -32,57 +43,70 @@ def default_population(n: int) -> int:
     return 4 + int(3 * math.log(n))
 
 
-def parameters(n: int, population: int, active: bool, rates: Rates = "full") -> Parameters:
-    """All of them.
+def parameters(n: int, size: Any, active: bool, rates: Rates = "full", most: int | None = None) -> Parameters:
+    """All of them, for a population of `size`; that may be a traced number, of which `most` is an upper bound.
 
     `rates` says what is learned: a full matrix (eqs. 56-58), its diagonal alone, (n + 2) / 3 times as fast (Ros and
     Hansen 2008, section 3), or scale factors by multiplication (pycma's diagonal option).
     """
-    raw = math.log((population + 1) / 2) - np.log(np.arange(1, population + 1))
-    positive = np.maximum(raw, 0) / np.maximum(raw, 0).sum()
-    mu_eff = float(1 / np.sum(positive**2))
-    c_c, c_1, c_mu = _rates(n, population, mu_eff, rates)
+    raw, xp = _raw(size, most or size)
+    positive, negative = xp.maximum(raw, 0), -xp.minimum(raw, 0)
+    up = 1 / xp.sum(positive)
+    mu_eff = 1 / xp.sum((positive * up) ** 2)
+    c_c, c_1, c_mu = _rates(xp, n, size, mu_eff, rates)
     # Eq. 55 with 3 in place of 5, and no more than 1/2, as pycma has it.
-    c_sigma = min(0.5, (mu_eff + 2) / (n + mu_eff + 3))
+    c_sigma = xp.minimum(0.5, (mu_eff + 2) / (n + mu_eff + 3))
     chi = math.sqrt(2) * math.exp(math.lgamma((n + 1) / 2) - math.lgamma(n / 2))
     # pycma decomposes when this many generations have passed since the last time.
-    gap = max(1, math.ceil(1 / ((c_1 + c_mu) * n * 10)))
-    weights = positive + (_negative(raw, mu_eff, n, c_1, c_mu, rates) if active else 0.0)
-    return Parameters(positive, weights, mu_eff, c_sigma, _damping(n, mu_eff, c_sigma), c_c, c_1, c_mu, chi, gap)
+    gap = xp.maximum(1, xp.ceil(1 / ((c_1 + c_mu) * n * 10)))
+    down = _down(xp, negative, mu_eff, n, c_1, c_mu, rates) if active else 0.0 * up
+    found = Parameters(size, up, down, mu_eff, c_sigma, _damping(xp, n, mu_eff, c_sigma), c_c, c_1, c_mu, chi, gap)
+    # Plain numbers are constants of the compiled program.
+    return found if xp is jnp else Parameters(*map(float, found))._replace(size=int(size), gap=int(gap))
 
 
-def _rates(n: int, population: int, mu_eff: float, rates: Rates) -> tuple[float, float, float]:
+def _raw(size: Any, length: int) -> tuple[Any, Any]:
+    """log((size + 1) / 2) - log(rank), rank = 1, 2, ... (eq. 49), zero beyond the population; and the array module."""
+    xp = jnp if isinstance(size, jax.Array) else np
+    ranks = xp.arange(1, length + 1)
+    return xp.where(ranks <= size, xp.log((size + 1) / 2) - xp.log(ranks), 0.0), xp
+
+
+def _rates(xp: Any, n: int, size: Any, mu_eff: Any, rates: Rates) -> tuple[Any, Any, Any]:
     """c_c, c_1 and c_mu."""
     if rates == "diagonal":
         c_1 = 1 / (n + 2 * math.sqrt(n) + mu_eff / n)
         c_mu = (mu_eff + 1 / mu_eff - 1.75) / (n + 4 * math.sqrt(n) + mu_eff / 2)
-        return (1 + 1 / n + mu_eff / n) / (math.sqrt(n) + 1 / n + 2 * mu_eff / n), c_1, min(1 - c_1, c_mu)
+        return (1 + 1 / n + mu_eff / n) / (math.sqrt(n) + 1 / n + 2 * mu_eff / n), c_1, xp.minimum(1 - c_1, c_mu)
     c_c = (4 + mu_eff / n) / (n + 4 + 2 * mu_eff / n)  # eq. 56
-    # min(1, population / 6): tiny populations learn the rank-one part more slowly, as pycma does
-    c_1 = min(1, population / 6) * 2 / ((n + 1.3) ** 2 + mu_eff)  # eq. 57
-    c_mu = min(1 - c_1, 2 * (mu_eff + 1 / mu_eff - 1.75) / ((n + 2) ** 2 + mu_eff))  # eq. 58
+    # min(1, size / 6): tiny populations learn the rank-one part more slowly, as pycma does
+    c_1 = xp.minimum(1, size / 6) * 2 / ((n + 1.3) ** 2 + mu_eff)  # eq. 57
+    c_mu = xp.minimum(1 - c_1, 2 * (mu_eff + 1 / mu_eff - 1.75) / ((n + 2) ** 2 + mu_eff))  # eq. 58
     if rates == "separable":
-        c_1 = min(1.0, (n + 2) / 3 * c_1)
-        c_mu = min(1 - c_1, (n + 2) / 3 * c_mu)
+        c_1 = xp.minimum(1.0, (n + 2) / 3 * c_1)
+        c_mu = xp.minimum(1 - c_1, (n + 2) / 3 * c_mu)
     return c_c, c_1, c_mu
 
 
-def _damping(n: int, mu_eff: float, c_sigma: float) -> float:
+def _damping(xp: Any, n: int, mu_eff: Any, c_sigma: Any) -> Any:
     """d_sigma: eq. 55, but large populations in more than a few dimensions are damped up to three times as much.
 
     pycma 4.5 has it so (sigma_adaptation.py): the factor is 3 (1 - 2^(-n/9)), but at least 1.
     """
     more = max(1.0, 3 * (1 - 0.5 ** (n / 9)))
-    return 1 + c_sigma + 2 * max(0.0, more * math.sqrt((mu_eff - 1) / (n + 1)) - 1)
+    return 1 + c_sigma + 2 * xp.maximum(0.0, more * xp.sqrt(xp.maximum(0.0, mu_eff - 1) / (n + 1)) - 1)
 
 
-def _negative(raw: np.ndarray, mu_eff: float, n: int, c_1: float, c_mu: float, rates: Rates) -> np.ndarray:
-    """The negative weights (eqs. 50-53): zero total decay, limited by selection mass and positive definiteness."""
-    negative = np.minimum(raw, 0)
-    if not negative.any() or c_mu <= 0:
-        return np.zeros_like(raw)
-    mu_minus = negative.sum() ** 2 / np.sum(negative**2)
-    total = min(1 + c_1 / c_mu, 1 + 2 * mu_minus / (mu_eff + 2))
+def _down(xp: Any, negative: Any, mu_eff: Any, n: int, c_1: Any, c_mu: Any, rates: Rates) -> Any:
+    """What makes the negative weights sum to their share (eqs. 50-53).
+
+    Zero total decay, limited by selection mass and, for a matrix, by positive definiteness.
+    """
+    some = (xp.sum(negative) > 0) & (c_mu > 0)
+    total = xp.where(some, xp.sum(negative), 1.0)
+    mu_minus = total**2 / xp.where(some, xp.sum(negative**2), 1.0)
+    rate = xp.where(some, c_mu, 1.0)
+    share = xp.minimum(1 + c_1 / rate, 1 + 2 * mu_minus / (mu_eff + 2))
     if rates != "diagonal":  # factors stay positive by themselves
-        total = min(total, (1 - c_1 - c_mu) / (n * c_mu))
-    return negative / -negative.sum() * total
+        share = xp.minimum(share, (1 - c_1 - rate) / (n * rate))
+    return xp.where(some, share / total, 0.0)

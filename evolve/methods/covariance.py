@@ -1,6 +1,7 @@
 """Shapes of a normal distribution N(0, C), and what one generation of CMA-ES teaches them."""
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,8 +14,8 @@ from evolve.methods.cma_parameters import Parameters
 class Step(eqx.Module):
     """What one generation teaches a shape."""
 
-    y: Float[Array, "size n"]  # (x_i - m) / sigma
-    weights: Float[Array, " size"]  # by rank, the negative ones included
+    moments: Any  # the sum of what `Shape.moments` makes of the members
+    total: Float[Array, ""]  # of all weights, the negative ones included
     path: Float[Array, " n"]  # p_c, of what `Shape.local` makes of each step of the mean
     stalled: Bool[Array, ""]  # h_sigma = 0
     generation: Int[Array, ""]  # 0, 1, ...: the one being learned from
@@ -23,13 +24,14 @@ class Step(eqx.Module):
     def decays(self, p: Parameters) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The rank-one rate less what a stalled path has not brought (eq. 47), and the factor that C keeps."""
         c_1 = p.c_1 * (1 - jnp.where(self.stalled, p.c_c * (2 - p.c_c), 0.0))
-        return c_1, 1 - c_1 - p.c_mu * jnp.sum(self.weights)
+        return c_1, 1 - c_1 - p.c_mu * self.total
 
-    def balanced(self, whitened: Float[Array, "size n"]) -> Float[Array, " size"]:
-        """Negative weights shrink with the member's length, so that C stays positive definite (eq. 46)."""
-        # pycma's guard against a member in the very center, in units of standard deviations
-        length = jnp.sqrt(jnp.sum(whitened**2, axis=1)) + 1e-9
-        return jnp.where(self.weights < 0, self.weights * whitened.shape[1] / length**2, self.weights)
+
+def balanced(weights: Float[Array, " some"], whitened: Float[Array, "some n"]) -> Float[Array, " some"]:
+    """Negative weights shrink with the member's length, so that C stays positive definite (eq. 46)."""
+    # pycma's guard against a member in the very center, in units of standard deviations
+    length = jnp.sqrt(jnp.sum(whitened**2, axis=1)) + 1e-9
+    return jnp.where(weights < 0, weights * whitened.shape[1] / length**2, weights)
 
 
 class Shape(eqx.Module):
@@ -55,6 +57,10 @@ class Shape(eqx.Module):
     def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
         """The path p_c after the shape has become `unit` times smaller."""
         return path / unit
+
+    @abstractmethod
+    def moments(self, y: Float[Array, "some n"], weights: Float[Array, " some"]) -> Any:
+        """What some members teach: a sum over them, so that the whole population need not be at hand at once."""
 
     @abstractmethod
     def learned(self, step: Step, p: Parameters) -> "Shape":
@@ -112,12 +118,16 @@ class Full(Shape):
         """U^-1 y."""
         return y / self.units
 
+    def moments(self, y: Float[Array, "some n"], weights: Float[Array, " some"]) -> Float[Array, "n n"]:
+        """sum_i w_i y_i y_i^T."""
+        y = self.local(y)
+        weights = balanced(weights, (y @ self.basis) / self.scales)  # the length needs no rotation back
+        return (y.T * weights) @ y
+
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """By rank-one and rank-mu update (eq. 47); decomposed where it is due."""
         _, keep = step.decays(p)
-        y = self.local(step.y)
-        weights = p.c_mu * step.balanced((y @ self.basis) / self.scales)  # the length needs no rotation back
-        learned = keep * self.covariance + p.c_1 * jnp.outer(step.path, step.path) + (y.T * weights) @ y
+        learned = keep * self.covariance + p.c_1 * jnp.outer(step.path, step.path) + p.c_mu * step.moments
         covariance = learned / step.unit**2
         due = (step.generation + 1) % p.gap == 0
         old = (covariance, self.basis, self.scales / step.unit)
@@ -182,11 +192,14 @@ class Diagonal(Shape):
         """Y as it is."""
         return y
 
+    def moments(self, y: Float[Array, "some n"], weights: Float[Array, " some"]) -> Float[Array, " n"]:
+        """sum_i w_i y_i^2."""
+        return balanced(weights, self.whiten(y)) @ y**2
+
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """The diagonal of eq. 47."""
         _, keep = step.decays(p)
-        weights = p.c_mu * step.balanced(self.whiten(step.y))
-        variance = keep * self.scales**2 + p.c_1 * step.path**2 + weights @ step.y**2
+        variance = keep * self.scales**2 + p.c_1 * step.path**2 + p.c_mu * step.moments
         # The guarantee of `balanced` is for the whole vector; one coordinate may still be pushed below zero.
         floor = jnp.finfo(self.scales.dtype).eps * self.scales**2
         return type(self)(jnp.sqrt(jnp.maximum(variance, floor)) / step.unit)
@@ -231,10 +244,14 @@ class Factors(Diagonal):
         del unit
         return path
 
+    def moments(self, y: Float[Array, "some n"], weights: Float[Array, " some"]) -> Float[Array, " n"]:
+        """sum_i w_i z_i^2."""
+        return weights @ self.whiten(y) ** 2
+
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """The scales times 2^((sum_i w_i z_i^2 - sum_i w_i) / 2), over the members and the path."""
         c_1, keep = step.decays(p)
-        squares = c_1 * step.path**2 + (p.c_mu * step.weights) @ self.whiten(step.y) ** 2
+        squares = c_1 * step.path**2 + p.c_mu * step.moments
         return type(self)(self.scales * jnp.exp2((squares - (1 - keep)) / 2) / step.unit)
 
 

@@ -9,14 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_kind, check_population, check_positive
-from evolve.core.optimizer import Optimizer
+from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored
 from evolve.core.schedule import Scalar
 from evolve.core.shaping import recombination, sort
 from evolve.core.trees import Geometry, Params, begin, float_dtype
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
+from evolve.methods.colored import Colored, Growth, weigh
 from evolve.methods.covariance import Shape, Step, unit
-from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code
+from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code, quantiles
 
 
 class CMAState(eqx.Module):
@@ -31,9 +32,10 @@ class CMAState(eqx.Module):
     geometry: Geometry
     grown: Float[Array, ""]  # log2 of all that moved from the shape's size into sigma
     trail: Trail | None  # None where nothing stops it
+    growth: Growth | None  # None where the population is the optimizer's own
 
 
-class CMA(Optimizer):
+class CMA(Growing):
     """Sampling, mean, paths and step size; a variant says which shape it learns, and how fast."""
 
     reasons: ClassVar[tuple[str, ...]] = REASONS
@@ -62,47 +64,64 @@ class CMA(Optimizer):
     def init(self, params: Params, key: PRNGKeyArray) -> CMAState:
         """The normal distribution around the parameters, its axes along the coordinates."""
         del key
+        return self._begin(params, 1.0, None)
+
+    def default_size(self, n: int) -> int:
+        """4 + floor(3 ln n), or what `population` says."""
+        return default_population(n) if self.population is None else self.population
+
+    def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> CMAState:
+        """`init` for a restart."""
+        del key
+        n = Geometry.of(params).size
+        block = self.default_size(n)
+        most = -(-most // block) * block
+        p = parameters(n, jnp.asarray(size), self.active, self._kind()[1], most)
+        return self._begin(params, spread, Growth(jax.tree.map(jnp.asarray, p), most, block))
+
+    def _begin(self, params: Params, spread: Any, growth: Growth | None) -> CMAState:
         geometry, start = begin(self, params)
         mean = geometry.ravel(start)
         deviations = jnp.ones_like(mean) if self.stds is None else _spread(self, "stds", geometry)
-        sigma, zeros = jnp.asarray(self.sigma, mean.dtype), jnp.zeros_like(mean)
+        sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
         shape, generation = self._kind()[0].start(deviations), jnp.zeros((), jnp.int32)
         stops = self.stopping is not None
-        trail = Trail.start(mean, sigma * deviations, self._size(geometry.size)) if stops else None
-        return CMAState(mean, sigma, shape, zeros, zeros, generation, geometry, jnp.zeros_like(sigma), trail)
+        trail = Trail.start(mean, sigma * deviations, self.default_size(geometry.size)) if stops else None
+        return CMAState(mean, sigma, shape, zeros, zeros, generation, geometry, jnp.zeros_like(sigma), trail, growth)
 
     def ask(self, state: CMAState, key: PRNGKeyArray) -> Population:
         """x_i = m + sigma y_i with y_i ~ N(0, C) (eqs. 38-40)."""
-        n = state.geometry.size
-        size = self._size(n)
-        y = state.shape.color(jax.random.normal(key, (size, n), float_dtype()))
-        unravel = state.geometry.unravel
-        return Population(unravel(state.mean), state.sigma, Stored(jax.vmap(unravel)(y)), key, state.geometry, size)
+        geometry, growth = state.geometry, state.growth
+        center = geometry.unravel(state.mean)
+        if growth is not None:
+            drawn = Colored(state.shape, key, geometry, growth.block)
+            return Population(center, state.sigma, drawn, key, geometry, growth.most, growth.parameters.size)
+        size = self.default_size(geometry.size)
+        y = state.shape.color(jax.random.normal(key, (size, geometry.size), float_dtype()))
+        return Population(center, state.sigma, Stored(jax.vmap(geometry.unravel)(y)), key, geometry, size)
 
     def learn(self, state: CMAState, population: Population, losses: Float[Array, " size"]) -> CMAState:
         """Mean, paths, step size and shape (eqs. 41-47)."""
-        p, geometry = self._parameters(state.geometry.size), state.geometry
-        y = jax.vmap(geometry.ravel)(population.stored)
-        tables = jnp.asarray([p.mean_weights, p.weights], y.dtype)
-        mean_weights, weights = jax.vmap(recombination, (None, 0))(losses, tables)
+        p, geometry = self._parameters(state), state.geometry
+        shift, moments, mean_weights, weights, seen = self._gather(state, population, losses, p)
         # Of the weights in use: ties share theirs, and a failed member's go to the others.
         mu_eff = 1 / jnp.sum(mean_weights**2)
-
-        shift = mean_weights @ y
         mean = state.mean + state.sigma * shift  # eq. 42
         path_sigma = _follow(state.path_sigma, p.c_sigma, mu_eff, state.shape.whiten(shift))  # eq. 43
         length, moved = jnp.linalg.norm(path_sigma), unit(state.shape.axes)
         sigma = _step_size(state.sigma * moved, length, p)
         stalled = _stalls(length, state.generation, p, geometry.size)
         path_c = _follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), state.shape.local(shift))  # eq. 45
-        shape = state.shape.learned(Step(y, weights, path_c, stalled, state.generation, moved), p)
+        step = Step(moments, jnp.sum(weights), path_c, stalled, state.generation, moved)
+        shape = state.shape.learned(step, p)
         if self.min_std is not None:
             shape = shape.widened(_spread(self, "min_std", geometry) / sigma)
 
         trail, path_c, grown = state.trail, shape.carried(path_c, moved), state.grown + jnp.log2(moved)
         if trail is not None and self.stopping is not None:
-            trail = trail.after(sort(losses)[1], mean, state.generation, self.stopping.tolxstagnation)
-        return CMAState(mean, sigma, shape, path_sigma, path_c, state.generation + 1, geometry, grown, trail)
+            trail = trail.after(seen, mean, state.generation, self.stopping.tolxstagnation)
+        after = state.generation + 1
+        return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, grown, trail, state.growth)
 
     def answer(self, state: CMAState) -> Params:
         """The mean, the best estimate of the optimum under noise."""
@@ -119,19 +138,39 @@ class CMA(Optimizer):
         if self.stopping is None or state.trail is None:
             return super().stop(state)
         n, shape = state.geometry.size, state.shape
-        size = self._size(n)
+        first = self.default_size(n)
+        size = first if state.growth is None else state.growth.parameters.size
         growth = jnp.log2(state.sigma / jnp.max(shape.axes)) - 2 * state.grown - jnp.log2(self.sigma)
         axis = state.sigma * shape.axis(state.generation % n)
         path, deviations = (state.sigma * part for part in (shape.outward(state.path_c), shape.deviations))
         spread = Spread(state.mean, deviations, state.trail.first, path, shape.axes, axis, jnp.exp2(growth))
-        found = state.trail.found(self.stopping, state.generation, n, size) | spread.found(self.stopping)
+        found = state.trail.found(self.stopping, state.generation, n, size, first) | spread.found(self.stopping)
         return jnp.where(state.generation > 0, code(found), 0)
 
-    def _size(self, n: int) -> int:
-        return default_population(n) if self.population is None else self.population
+    def _parameters(self, state: CMAState) -> Parameters:
+        n = state.geometry.size
+        if state.growth is not None:
+            return state.growth.parameters
+        return parameters(n, self.default_size(n), self.active, self._kind()[1])
 
-    def _parameters(self, n: int) -> Parameters:
-        return parameters(n, self._size(n), self.active, self._kind()[1])
+    def _gather(self, state: CMAState, population: Population, losses: Float[Array, " size"], p: Parameters) -> Any:
+        """The mean's step, what the members teach the shape, their weights for both, and quantiles of the losses."""
+
+        def part(y: Array, mean_weights: Array, weights: Array) -> tuple[Array, Any]:
+            return mean_weights @ y, state.shape.moments(y, weights)
+
+        if state.growth is not None:
+            mean_weights, weights, seen = weigh(losses, state.growth)
+        else:
+            tables = jnp.asarray(p.tables(), losses.dtype)
+            mean_weights, weights = jax.vmap(recombination, (None, 0))(losses, tables)
+            seen = quantiles(sort(losses)[1], p.size)
+        mean_weights, weights = (each.astype(state.mean.dtype) for each in (mean_weights, weights))
+        if isinstance(population.directions, Colored):
+            both = population.directions.total(p.size, (mean_weights, weights), part)
+        else:
+            both = part(jax.vmap(state.geometry.ravel)(population.stored), mean_weights, weights)
+        return *both, mean_weights, weights, seen
 
 
 def _follow(path: Float[Array, " n"], rate: float, mu_eff: Array, step: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -128,14 +128,13 @@ class Trail(eqx.Module):
         return cls(recent, long, long, infinite, zero, infinite, zero, deviations, mean, zero, stride)
 
     def after(
-        self, ranked: Float[Array, " size"], mean: Float[Array, " n"], generation: Int[Array, ""], reach: Any
+        self, losses: Float[Array, " four"], mean: Float[Array, " n"], generation: Int[Array, ""], reach: Any
     ) -> "Trail":
-        """With one more generation (0, 1, ...): its losses, best first, and the mean that it led to.
+        """With one more generation (0, 1, ...): the `quantiles` of its losses, and the mean that it led to.
 
         Within `reach` (`tolxstagnation`) the mean counts as still.
         """
-        size, best = ranked.shape[0], ranked[0].astype(self.recent.dtype)
-        middle = (ranked[(size - 1) // 2] / 2 + ranked[size // 2] / 2).astype(best.dtype)
+        best, middle, quartile, worst = losses.astype(self.recent.dtype)
         place, kept = generation // self.stride % len(self.best), (generation + 1) % self.stride == 0
         # What has been still for longer may have gone farther.
         reach = reach * jnp.sqrt(jnp.maximum(1.0, (generation + 1 - self.moved) / _rest(generation + 1)))
@@ -146,22 +145,22 @@ class Trail(eqx.Module):
             self.median.at[place].set(jnp.where(kept, middle, self.median[place])),
             jnp.minimum(self.lowest, best),
             jnp.where(best < self.lowest, generation, self.since),
-            (ranked[-1] - ranked[0]).astype(best.dtype),
-            jnp.where(ranked[0] < ranked[int(0.75 * size)], 0, self.flat + 1),
+            worst - best,
+            jnp.where(best < quartile, 0, self.flat + 1),
             self.first,
             jnp.where(still, self.mean, mean),
             jnp.where(still, self.moved, generation + 1),
             self.stride,
         )
 
-    def found(self, tolerances: Tolerances, generation: Int[Array, ""], n: int, size: Any) -> Found:
-        """Which criteria hold after so many generations."""
+    def found(self, tolerances: Tolerances, generation: Int[Array, ""], n: int, size: Any, first: int) -> Found:
+        """Which criteria hold after so many generations; pycma grants every restart what it grants the `first` size."""
         length = jnp.minimum(jnp.minimum(_recent(n, size), len(self.recent)), generation)
         seen = _age(generation - 1, self.recent) < length
         high, low = (jnp.max(jnp.where(seen, sign * self.recent, -jnp.inf)) for sign in (1, -1))
         history = high + low
         return {
-            "maxiter": generation >= tolerances.maxiter * limit(n, size),
+            "maxiter": generation >= tolerances.maxiter * limit(n, first),
             "tolfun": (self.width < tolerances.tolfun) & (history < tolerances.tolfun),
             "tolfunhist": (length > 9) & (history < tolerances.tolfunhist),
             "tolstagnation": self._stagnates(tolerances.tolstagnation * patience(n, size), generation, n, size),
@@ -186,6 +185,12 @@ class Trail(eqx.Module):
 
         # Two sorts, only where they can matter.
         return refresh(late, compare, (self, window, generation), jnp.zeros((), bool))
+
+
+def quantiles(ranked: Float[Array, " size"], count: Any) -> Float[Array, " four"]:
+    """Best, median, upper quartile and worst of the first `count` losses, which are sorted."""
+    middle = ranked[(count - 1) // 2] / 2 + ranked[count // 2] / 2
+    return jnp.stack([ranked[0], middle, ranked[3 * count // 4], ranked[count - 1]])
 
 
 def code(found: Found) -> Int[Array, ""]:

@@ -31,18 +31,20 @@ class HostLoop:
         """One generation, however far `until` is: a watch point between any two calls of a slow fitness."""
         del until
         members, population, words, going = self.asks.call(self.task, carry)
-        losses = self._losses(members, np.asarray(words), np.asarray(going))
+        used = np.broadcast_to(np.asarray(population.used), self.shape[:-1])
+        losses = self._losses(members, np.asarray(words), np.asarray(going), used)
         carry, seen = self.tells.call(self.task, carry, population, going, losses)
         wanted = (generation + 1) % int(stride(generation + 1)) == 0
         return carry, {name: np.asarray(value)[None][: int(wanted)] for name, value in seen[0].items()}, seen
 
-    def _losses(self, members: Params, words: np.ndarray, going: np.ndarray) -> np.ndarray:
-        """Of all members of the seeds that go on; NaN for the others, whose members are not evaluated."""
+    def _losses(self, members: Params, words: np.ndarray, going: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """Of all members in use of the seeds that go on; NaN for the others, which are not evaluated."""
         problem, members = self.task.problem, jax.device_get(members)
         several = self.task.seeds is not None
         losses = np.full(self.shape, np.nan)
         for seed in np.flatnonzero(going) if several else [...]:
-            losses[seed] = self.workers.losses(problem, take(members, seed), words[seed], self.shape[-1])
+            some = take(take(members, seed), slice(int(used[seed])))
+            losses[seed][: used[seed]] = self.workers.losses(problem, some, words[seed], int(used[seed]))
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: a failed member
             return losses.astype(float_dtype())
 

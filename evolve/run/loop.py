@@ -50,9 +50,10 @@ class Task(eqx.Module):
     optimizer: Optimizer
     run_key: Key[Array, "*seeds"]
     target: Float[Array, ""]
-    rounds: Int[Array, ""]  # gradients that the budget buys, line searches' included; FAR where none are asked for
+    evaluations: Int[Array, ""]  # that the budget buys, where generations differ in what they cost; else FAR
     backend: Backend = eqx.field(static=True)
     seeds: int | None = eqx.field(static=True, default=None)
+    least: int = eqx.field(static=True, default=1)  # evaluations of a generation; the optimizer may ask for more
 
 
 Row = dict[str, Array]
@@ -78,7 +79,7 @@ def ask(task: Task, carry: Carry, run_key: PRNGKeyArray) -> tuple[Population, PR
 def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry:
     """The carry after a generation."""
     values = losses.losses if isinstance(losses, Graded) else losses
-    finite = jnp.isfinite(values)
+    finite = jnp.isfinite(values) & population.in_use
     count = jnp.sum(finite)
     place = jnp.argmin(jnp.where(finite, values, jnp.inf))
     low = jnp.where(count > 0, values[place], jnp.nan).astype(carry.loss.dtype)
@@ -91,7 +92,7 @@ def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry
         loss=low,
         mean=mean.astype(carry.mean.dtype),
         generation=carry.generation + 1,
-        failed=carry.failed + (population.size - count).astype(carry.failed.dtype),
+        failed=carry.failed + (population.used - count).astype(carry.failed.dtype),
     )
 
 
@@ -115,6 +116,7 @@ def due(task: Task, carry: Carry, until: Int[Array, ""] | int) -> tuple[Bool[Arr
 def _row(task: Task, carry: Carry) -> Row:
     row = {"generation": carry.generation, "loss": carry.loss, "mean": carry.mean, "best": carry.best_loss}
     row |= {"failed": carry.failed, "extra": task.optimizer.extra(carry.state)}
+    row |= {"more": task.optimizer.more(carry.state)}
     return row | task.optimizer.status(carry.state)
 
 
@@ -129,9 +131,10 @@ def _cause(task: Task, carry: Carry) -> Int[Array, ""]:
 
 
 def _active(task: Task, carry: Carry) -> Bool[Array, ""]:
-    """Nothing ends it of itself, nor have line searches spent the budget."""
-    asked = carry.generation + task.optimizer.extra(carry.state)
-    return (_cause(task, carry) == 0) & ((carry.generation == 0) | (asked < task.rounds))
+    """Nothing ends it of itself, and the budget buys another generation; the first is always bought."""
+    optimizer, state = task.optimizer, carry.state
+    spent = carry.generation * task.least + optimizer.extra(state) + optimizer.more(state)
+    return (_cause(task, carry) == 0) & ((carry.generation == 0) | (spent + task.least <= task.evaluations))
 
 
 def _step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:

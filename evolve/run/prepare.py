@@ -41,12 +41,14 @@ def prepare(
     keys = jnp.stack([jax.random.key(one) for one in seeds_of(seed, seeds)])
     run_key = keys[0] if seeds is None else keys
     goal = jnp.asarray(-jnp.inf if budget.target is None else budget.target, float)
-    graded = optimizer.oracle == "gradient" and budget.evaluations is not None
-    rounds = min(FAR, (budget.evaluations or FAR) // forwards(optimizer)) if graded else FAR
     starts = [_start(problem, key) for key in keys]
     _check_loss(problem, starts[0][0])
-    task = Task(problem, optimizer, run_key, goal, jnp.int32(rounds), device, seeds)
     carries = [Carry.start(optimizer, params, key) for params, key in starts]
+    least = jax.eval_shape(optimizer.ask, carries[0].state, jax.random.key(0)).least
+    # Where every generation costs the same, counting generations is enough.
+    varies = type(optimizer).extra is not Optimizer.extra
+    bought = min(FAR, (budget.evaluations or FAR) // forwards(optimizer)) if varies else FAR
+    task = Task(problem, optimizer, run_key, goal, jnp.int32(bought), device, seeds, least)
     # Starts may be drawn by code that vmap cannot trace; they are few, so a loop draws them.
     carry = carries[0] if seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)
     return task, carry, workers

@@ -126,9 +126,9 @@ class Session:
     def _reasons(self) -> list[str | None]:
         """Why each seed ends, None where it goes on."""
         now = self.now
-        facts = zip(now.generations.tolist(), now.spent.tolist(), now.cause.tolist(), strict=True)
-        own = causes(self.task.optimizer)
-        return [self.budget.reason(done, spent, now.seconds, now.cost, own[why]) for done, spent, why in facts]
+        columns = (now.generations, now.spent, now.next, now.cause)
+        facts, own = zip(*(column.tolist() for column in columns), strict=True), causes(self.task.optimizer)
+        return [self.budget.reason(done, spent, now.seconds, cost, own[why]) for done, spent, cost, why in facts]
 
     def _progress(self) -> Progress:
         now, single = self.now, self.task.seeds is None

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from evolve.core.trees import take
 from evolve.run.budget import forwards
 from evolve.run.history import History, Row, exact
 from evolve.run.loop import Carry, Task, look
@@ -22,15 +21,17 @@ class Standing:
         The history row of each seed's last generation, columns of shape (seeds,).
     cause
         Why each seed ends of itself: a place in `causes`, 0 where it goes on.
+    next
+        Forward passes of each seed's next generation.
     ends
         Seconds into the run at which each seed was last advanced.
     """
 
     task: Task
-    size: int  # of a population
     carry: Carry
     row: Row
     cause: np.ndarray
+    next: np.ndarray
     history: History
     seconds: float
     ends: np.ndarray
@@ -38,15 +39,14 @@ class Standing:
     @classmethod
     def start(cls, task: Task, carry: Carry) -> "Standing":
         """Before the first generation."""
-        one = carry.state if task.seeds is None else take(carry.state, 0)
-        size = jax.eval_shape(task.optimizer.ask, one, jax.random.key(0)).size
-        blank = cls(task, size, carry, {}, np.zeros(0), History(task.seeds is None), 0.0, np.zeros(task.seeds or 1))
+        none = np.zeros(0)
+        blank = cls(task, carry, {}, none, none, History(task.seeds is None), 0.0, np.zeros(task.seeds or 1))
         return blank._at(carry, look(task, carry))
 
     @property
     def cost(self) -> int:
-        """Forward passes of one generation, line searches apart."""
-        return self.size * forwards(self.task.optimizer)
+        """Forward passes of one generation at least: line searches and grown populations take more."""
+        return self.task.least * forwards(self.task.optimizer)
 
     @property
     def generations(self) -> np.ndarray:
@@ -91,11 +91,12 @@ class Standing:
 
     def _at(self, carry: Carry, seen: Any) -> "Standing":
         row, cause = jax.device_get(seen)
+        each = self.cost + np.reshape(row["more"], -1).astype(np.int64) * forwards(self.task.optimizer)
         columns = self._counted({name: np.reshape(value, -1) for name, value in row.items()})
-        return dataclasses.replace(self, carry=carry, row=columns, cause=np.reshape(cause, -1))
+        return dataclasses.replace(self, carry=carry, row=columns, cause=np.reshape(cause, -1), next=each)
 
     def _counted(self, columns: Row) -> dict[str, np.ndarray]:
-        """Forward passes in place of what line searches evaluated."""
-        columns = {name: exact(values) for name, values in columns.items()}
-        evaluated = columns["generation"] * self.size + columns.pop("extra")
+        """Forward passes in place of evaluations beyond the least."""
+        columns = {name: exact(values) for name, values in columns.items() if name != "more"}
+        evaluated = columns["generation"] * self.task.least + columns.pop("extra")
         return {**columns, "evaluations": evaluated * forwards(self.task.optimizer)}

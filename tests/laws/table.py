@@ -13,6 +13,7 @@ from evolve import (
     OpenES,
     Rademacher,
     RandomSearch,
+    Restarts,
     SepCMAES,
     SimulatedAnnealing,
     Sparse,
@@ -60,6 +61,7 @@ ROWS: dict[str, Row] = {
     "OpenES sparse": Row(OpenES(16, 0.01, 0.01, SIGNS), 3500, STEEP, 12_000, "ranks"),
     "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation"),
     "CMAES passive": Row(CMAES(0.5, 16, False), 800, 3500, 3500, "ranks rotation"),
+    "Restarts": Row(Restarts(CMAES(0.5, 16), "bipop", 3), 800, 2500, 3500, "ranks rotation places"),
     "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks"),
     "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
     "Genetic tournament": Row(

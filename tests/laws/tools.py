@@ -1,5 +1,7 @@
 """How the laws compare, cut, turn and count."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,8 +37,7 @@ def turned(population: Population, center, by: np.ndarray) -> Population:
         return jax.tree.map(lambda leaf: (leaf.reshape(-1, N) @ by.T).reshape(leaf.shape), tree)
 
     directions = Stored(turn(form(population.directions.batch(0, population.size))))
-    geometry, key = population.geometry, population.key
-    return Population(center, population.scale, directions, key, geometry, population.size)
+    return dataclasses.replace(population, center=center, directions=directions)
 
 
 @eqx.filter_jit

@@ -121,8 +121,9 @@ def test_parameters_are_pycmas(n, size):
         options = {"popsize": size, "verbose": -9, "CMA_active": active, "CMA_mirrors": 0}
         peer = cma.CMAEvolutionStrategy([0.0] * n, 1.0, options)
         ours, theirs = parameters(n, size, active), peer.sp
-        np.testing.assert_allclose(ours.weights, theirs.weights, atol=1e-14)
-        np.testing.assert_allclose(ours.mean_weights, np.maximum(theirs.weights, 0), atol=1e-14)
+        mean_weights, weights = ours.tables()
+        np.testing.assert_allclose(weights, theirs.weights, atol=1e-14)
+        np.testing.assert_allclose(mean_weights, np.maximum(theirs.weights, 0), atol=1e-14)
         for one, other in ((ours.mu_eff, theirs.weights.mueff), (ours.c_1, theirs.c1), (ours.c_mu, theirs.cmu)):
             np.testing.assert_allclose(one, other, rtol=1e-13)
         np.testing.assert_allclose(ours.c_c, theirs.cc, rtol=1e-13)
@@ -137,7 +138,7 @@ def test_the_separable_variant_learns_n_plus_two_thirds_as_fast(n, size):
     faster = (n + 2) / 3
     assert separable.c_1 == pytest.approx(min(1.0, full.c_1 * faster))
     assert separable.c_mu == pytest.approx(min(1 - separable.c_1, full.c_mu * faster))
-    for name in ("mean_weights", "mu_eff", "c_sigma", "d_sigma", "c_c"):
+    for name in ("up", "mu_eff", "c_sigma", "d_sigma", "c_c"):
         np.testing.assert_array_equal(getattr(separable, name), getattr(full, name))
 
 
@@ -150,7 +151,7 @@ def test_a_separable_trace_is_that_of_cmaes():
     own = {"_c1": p.c_1, "_cmu": p.c_mu, "_cc": p.c_c, "_mu_eff": p.mu_eff, "_d_sigma": p.d_sigma}
     for name, value in own.items():
         setattr(peer, name, value)
-    peer._c_sigma, peer._weights, peer._chi_n = p.c_sigma, p.weights, p.chi
+    peer._c_sigma, peer._weights, peer._chi_n = p.c_sigma, p.tables()[1], p.chi
     for population, losses, state in trace(SepCMAES(0.5, size, False), start, ellipsoid, 60):
         peer.tell(list(zip(np.asarray(population.members()), losses, strict=True)))
         np.testing.assert_allclose(state.mean, peer._mean, rtol=1e-8, atol=1e-9)
@@ -161,8 +162,8 @@ def test_a_separable_trace_is_that_of_cmaes():
 class Lazy(CMAES):
     """Decomposes every third generation only, as large dimensions do."""
 
-    def _parameters(self, n):
-        return super()._parameters(n)._replace(gap=3)
+    def _parameters(self, state):
+        return super()._parameters(state)._replace(gap=3)
 
 
 def test_lazy_decomposition_is_due_when_it_is_due():
@@ -241,7 +242,7 @@ def test_members_come_from_center_scale_and_stored_directions():
     np.testing.assert_array_equal(population.members(), np.full((8, 4), 1e6))
     told = optimizer.tell(state, population, jnp.arange(8.0))
     white = np.asarray(jax.random.normal(jax.random.key(1), (8, 4)))
-    expected = parameters(4, 8, True).mean_weights @ white
+    expected = parameters(4, 8, True).tables()[0] @ white
     p = parameters(4, 8, True)
     np.testing.assert_allclose(told.path_sigma, np.sqrt(p.c_sigma * (2 - p.c_sigma) * p.mu_eff) * expected, rtol=1e-12)
 
@@ -295,3 +296,17 @@ def test_moving_the_size_of_c_into_sigma_changes_nothing():
         losses = jnp.asarray(ellipsoid(first))
         one, other = (optimizer.tell(s, p, losses) for s, p in zip((one, other), populations, strict=True))
     assert np.max(other.shape.scales) < 2.0**16
+
+
+@pytest.mark.parametrize("rates", ["full", "separable", "diagonal"])
+@pytest.mark.parametrize("active", [True, False])
+def test_constants_of_a_traced_population_are_those_of_a_known_one(active, rates):
+    most = 64
+    traced = jax.jit(lambda size, n: parameters(n, size, active, rates, most), static_argnums=1)
+    for n in (1, 2, 10):
+        for size in (2, 3, 4, 13, most):
+            known, found = parameters(n, size, active, rates), traced(jnp.asarray(size), n)
+            np.testing.assert_allclose(np.array(found, float), np.array(known, float), rtol=1e-12, atol=1e-15)
+            for one, other in zip(found.tables(most), known.tables(most), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+                assert not np.any(one[size:])

@@ -1,0 +1,95 @@
+"""Populations whose size is a number of the program: drawn, evaluated and weighed block by block."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from evolve.core.population import Directions
+from evolve.core.refresh import at_least
+from evolve.core.shaping import recombination, sort
+from evolve.core.trees import Geometry, Params, float_dtype
+from evolve.methods.cma_parameters import Parameters
+from evolve.methods.stopping import quantiles
+
+
+class Growth(eqx.Module):
+    """A population that is another one in every restart."""
+
+    parameters: Parameters  # arrays
+    most: int = eqx.field(static=True)  # members at most, a multiple of the block
+    block: int = eqx.field(static=True)
+
+
+class Colored(Directions):
+    """White noise that a shape has colored; a pure function of (key, member), never kept."""
+
+    shape: Any
+    key: PRNGKeyArray
+    geometry: Geometry
+    size: int = eqx.field(static=True)  # of a block
+
+    @property
+    def block(self) -> int:
+        """Members drawn at once."""
+        return self.size
+
+    def flat(self, number: Int[Array, ""] | int) -> Float[Array, "block n"]:
+        """A block, as rows."""
+        key = jax.random.fold_in(self.key, number)
+        return self.shape.color(jax.random.normal(key, (self.size, self.geometry.size), float_dtype()))
+
+    def one(self, i: Int[Array, ""] | int) -> Params:
+        """Its block's row."""
+        return self.geometry.unravel(self.flat(i // self.size)[i % self.size])
+
+    def batch(self, first: Int[Array, ""] | int, count: int) -> Params:
+        """A block, or as many as hold `count` members; `first` begins one."""
+        blocks = first // self.size + jnp.arange(-(-count // self.size))
+        rows = jax.vmap(self.flat)(blocks).reshape(-1, self.geometry.size)[:count]
+        return jax.vmap(self.geometry.unravel)(rows)
+
+    def combine(self, weights: Float[Array, " size"]) -> Params:
+        """Block by block."""
+        count = weights.shape[0]
+        total = self.total(jnp.asarray(count), (weights,), lambda y, weights: weights @ y)
+        return self.geometry.unravel(total)
+
+    def total(self, count: Int[Array, ""], weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
+        """The sum over blocks of `part(y, *weights)`, as far as `count` members reach."""
+
+        def add(loop: Any) -> Any:
+            number, total = loop
+            some = [jax.lax.dynamic_slice(each, (number * self.size,), (self.size,)) for each in weights]
+            return number + 1, jax.tree.map(jnp.add, total, part(self.flat(number), *some))
+
+        empty = jax.eval_shape(lambda: part(self.flat(0), *(each[: self.size] for each in weights)))
+        start = (jnp.zeros((), jnp.int32), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty))
+        return jax.lax.while_loop(lambda loop: loop[0] * self.size < count, add, start)[1]
+
+
+def weigh(losses: Float[Array, " most"], growth: Growth) -> tuple[Array, Array, Float[Array, " four"]]:
+    """The members' weights, for the mean and for the shape, and what `quantiles` says of the losses.
+
+    Sorted is a power of two of blocks, the smallest that holds the members in use: a small population costs little.
+    """
+    p, most = growth.parameters, growth.most
+
+    def tier(length: int) -> Callable[[Any], Any]:
+        def rank(operand: tuple[Array, Parameters]) -> tuple[Array, Array, Array]:
+            losses, p = operand[0][:length], operand[1]
+            one, two = (recombination(losses, table.astype(losses.dtype), p.size) for table in p.tables(length))
+            filled = (0, most - length)
+            return jnp.pad(one, filled), jnp.pad(two, filled), quantiles(sort(losses)[1], p.size)
+
+        return rank
+
+    blocks = -(-p.size // growth.block)
+    lengths = [growth.block]
+    while lengths[-1] < most:
+        lengths.append(min(2 * lengths[-1], most))
+    index = jnp.sum(jnp.asarray([length // growth.block for length in lengths]) < blocks)
+    return at_least(index, [tier(length) for length in lengths], (losses, p))

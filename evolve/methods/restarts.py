@@ -1,0 +1,194 @@
+"""Restarts inside one compilation: IPOP (Auger and Hansen 2005) and BIPOP (Hansen 2009), around any method."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from evolve.core.checks import check_count, check_kind
+from evolve.core.optimizer import Growing, Optimizer
+from evolve.core.population import Population
+from evolve.core.refresh import refresh
+from evolve.core.trees import Geometry, Params, begin, float_dtype, select
+
+Start = Callable[[PRNGKeyArray, Params], Params]
+
+
+class Uniform(eqx.Module):
+    """Starts drawn uniformly from a box, its edges numbers or trees that broadcast against the parameters."""
+
+    low: Any
+    high: Any
+
+    def __call__(self, key: PRNGKeyArray, params: Params) -> Params:
+        """One start."""
+        leaves, structure = jax.tree.flatten(params)
+        keys = structure.unflatten(jax.random.split(key, len(leaves)))
+        edges = (jax.tree.broadcast(edge, params) for edge in (self.low, self.high))
+
+        def draw(key: PRNGKeyArray, like: Array, low: Any, high: Any) -> Array:
+            unit = jax.random.uniform(key, like.shape, jnp.promote_types(like.dtype, jnp.float32))
+            return (low + (jnp.asarray(high) - low) * unit).astype(like.dtype)
+
+        return jax.tree.map(draw, keys, params, *edges)
+
+
+class RestartsState(eqx.Module):
+    """The run that goes on, and the books of those before it."""
+
+    inner: Any
+    origin: Params  # where the first run started
+    best: Params  # best member of all runs
+    best_loss: Float[Array, ""]
+    run: Int[Array, ""]  # 0, 1, ...
+    grown: Int[Array, ""]  # restarts that count: of BIPOP the large ones
+    small: Bool[Array, ""]  # whether this run is a small one
+    size: Int[Array, ""]  # of this run's population
+    age: Int[Array, ""]  # generations of this run
+    limit: Int[Array, ""]  # how many it may have
+    spent: Int[Array, ""]  # evaluations of this run
+    books: Int[Array, " 2"]  # evaluations of all large and of all small runs before
+    extra: Int[Array, ""]  # evaluations beyond the smallest population's, over all runs
+    done: Bool[Array, ""]  # no restart is left
+
+
+class Restarts(Optimizer):
+    """Start again where a run has nothing more to find (Auger and Hansen 2005; Hansen 2009).
+
+    Parameters
+    ----------
+    optimizer
+        The method, with a stopping rule of its own.
+    regime
+        "same": every run as the first. "ipop": each run has twice the population of the one before. "bipop": runs with
+        doubled populations take turns with runs of small ones and small radii, so that both get as many evaluations.
+    restarts
+        How many there may be, at least 0; of BIPOP the small runs do not count.
+    start
+        Where a run starts: a function of (key, first start), such as `Uniform(-4, 4)`; by default where the first did.
+
+    The populations of "ipop" and "bipop" are drawn, evaluated and weighed block by block, so that one program serves
+    them all and a small one costs little; the method must be `Growing` (the CMA-ES family). The regimes are those of
+    pycma 4.5 (`fmin2`). Memory: the method's, and one number for each member of the largest population.
+
+    For multimodal problems, and where one run may end in the wrong place. A method that never stops by itself has
+    nothing to restart.
+    """
+
+    reasons: ClassVar[tuple[str, ...]] = ("restarts",)
+
+    optimizer: Optimizer
+    regime: Literal["same", "ipop", "bipop"] = eqx.field(static=True, default="bipop")
+    restarts: int = eqx.field(static=True, default=9)
+    start: Start | None = None
+
+    def __check_init__(self) -> None:
+        check_kind(self, Optimizer, "give CMAES(), say", optimizer=self.optimizer)
+        check_count(self, 0, 20, restarts=self.restarts)
+        name = type(self.optimizer).__name__
+        if self.regime not in ("same", "ipop", "bipop"):
+            raise ValueError(f"Restarts: regime is {self.regime!r}; it must be 'same', 'ipop' or 'bipop'.")
+        if not self.optimizer.reasons or getattr(self.optimizer, "stopping", True) is None:
+            raise ValueError(f"Restarts: {name} never stops by itself, so it would never be restarted.")
+        if self.regime != "same" and not isinstance(self.optimizer, Growing):
+            raise ValueError(f"Restarts: the population of {name} cannot grow; say regime='same'.")
+
+    def init(self, params: Params, key: PRNGKeyArray) -> RestartsState:
+        """The first run."""
+        geometry, start = begin(self, params)
+        zero, origin = jnp.zeros((), jnp.int32), geometry.cast(start)
+        small, size = jnp.asarray(self.regime == "bipop"), jnp.asarray(self._least(geometry.size), jnp.int32)
+        inner, far = self._run(origin, key, size, 1.0), jnp.asarray(2**31 - 1, jnp.int32)
+        books, no = jnp.zeros(2, jnp.int32), jnp.zeros((), bool)
+        infinite = jnp.full((), jnp.inf, float_dtype())
+        return RestartsState(inner, origin, origin, infinite, zero, zero, small, size, zero, far, zero, books, zero, no)
+
+    def ask(self, state: RestartsState, key: PRNGKeyArray) -> Population:
+        """The run's own members."""
+        return self.optimizer.ask(state.inner, key)
+
+    def learn(self, state: RestartsState, population: Population, losses: Float[Array, " size"]) -> RestartsState:
+        """What the run learns; where that was its last generation, the next run begins."""
+        place = jnp.argmin(losses)
+        best_loss = losses[place].astype(state.best_loss.dtype)
+        found = (population.member(place), best_loss)
+        best, best_loss = select(best_loss < state.best_loss, found, (state.best, state.best_loss))
+        inner, used = self.optimizer.learn(state.inner, population, losses), jnp.asarray(population.used, jnp.int32)
+        over = (self.optimizer.stop(inner) > 0) | (state.age + 1 >= state.limit)
+        last = state.grown >= self.restarts
+        after = dataclasses.replace(
+            state,
+            inner=inner,
+            best=best,
+            best_loss=best_loss,
+            age=state.age + 1,
+            spent=state.spent + used,
+            extra=state.extra + used - population.least,
+            done=over & last,
+        )
+        # No member is drawn with this key: they are numbered from 0.
+        key = jax.random.fold_in(population.key, 2**31 - 1)
+        numbers, rest = eqx.partition(self, eqx.is_array)
+        return refresh(over & ~last, lambda x: eqx.combine(x[0], rest)._again(*x[1:]), (numbers, after, key), after)
+
+    def answer(self, state: RestartsState) -> Params:
+        """The best member of all runs."""
+        return select(jnp.isfinite(state.best_loss), state.best, self.optimizer.answer(state.inner))
+
+    def status(self, state: RestartsState) -> dict[str, Array]:
+        """Which run it is, its population, and what the method says."""
+        return {"run": state.run, "population": state.size} | self.optimizer.status(state.inner)
+
+    def stop(self, state: RestartsState) -> Int[Array, ""]:
+        """No restart is left."""
+        return state.done.astype(jnp.int32)
+
+    def extra(self, state: RestartsState) -> Int[Array, ""]:
+        """What grown populations have cost beyond the smallest."""
+        return state.extra
+
+    def more(self, state: RestartsState) -> Int[Array, ""]:
+        """What the next generation costs beyond the smallest."""
+        return state.size - self._least(Geometry.of(state.origin).size) if self.regime != "same" else state.extra * 0
+
+    def _again(self, state: RestartsState, key: PRNGKeyArray) -> RestartsState:
+        """The next run (pycma 4.5, `fmin2`)."""
+        begins, own, width, local = jax.random.split(key, 4)
+        least = self._least(Geometry.of(state.origin).size)
+        books = state.books.at[state.small.astype(jnp.int32)].add(state.spent)
+        small = (books[1] < jnp.maximum(1, books[0])) & (self.regime == "bipop")
+        grown = state.grown + ~small
+        largest = least * 2.0**grown if self.regime != "same" else jnp.asarray(float(least))
+        # A small run's size lies between the first and the largest, on a logarithmic scale and mostly near the first.
+        some = least * (largest / least) ** (jax.random.uniform(width) ** 2)
+        size = jnp.where(small, some, largest).astype(jnp.int32)
+        spread = jnp.where(small, 0.01 ** jax.random.uniform(local), 1.0)
+        limit = jnp.where(small, jnp.maximum(1, books[0] // (2 * size)), 2**31 - 1).astype(jnp.int32)
+        start = state.origin if self.start is None else self.start(begins, state.origin)
+        return dataclasses.replace(
+            state,
+            inner=self._run(start, own, size, spread),
+            run=state.run + 1,
+            grown=grown,
+            small=small,
+            size=size,
+            age=jnp.zeros_like(state.age),
+            limit=limit,
+            spent=jnp.zeros_like(state.spent),
+            books=books,
+        )
+
+    def _run(self, start: Params, key: PRNGKeyArray, size: Int[Array, ""], spread: Any) -> Any:
+        """A run's first state."""
+        if self.regime == "same" or not isinstance(self.optimizer, Growing):
+            return self.optimizer.init(start, key)
+        most = self._least(Geometry.of(start).size) * 2**self.restarts
+        return self.optimizer.start(start, key, size, most, spread)
+
+    def _least(self, n: int) -> int:
+        """The first run's population; where it never changes, nobody asks."""
+        return self.optimizer.default_size(n) if isinstance(self.optimizer, Growing) else 1

@@ -1,0 +1,185 @@
+"""Restarts: the regimes' books, populations that grow without compiling anew, and the same numbers under `vmap`."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from laws.tools import compilations
+
+import evolve
+import problems
+from evolve import CMAES, OpenES, Restarts, SepCMAES, Tolerances, Uniform
+from evolve.methods.cma_parameters import default_population
+from evolve.methods.restarts import RestartsState
+
+SHORT = Tolerances(maxiter=0.01)  # a run of a few generations
+
+
+def never(x):
+    """Nothing to be found."""
+    return jnp.sum(jnp.sin(1e3 * x))
+
+
+def history(optimizer, evaluations, seed=0):
+    """Run number, population and generations, run by run."""
+    result = evolve.minimize(never, jnp.zeros(3), optimizer, seed=seed, evaluations=evaluations)
+    rows = result.history
+    runs, first = np.unique(rows["run"], return_index=True)
+    # A row is written after a generation, when the next run may have begun.
+    return result, runs, rows["population"][first].astype(int), rows
+
+
+def test_ipop_doubles():
+    result, runs, sizes, rows = history(Restarts(CMAES(stopping=SHORT), "ipop", 4), 100_000)
+    assert result.reason == "restarts"
+    assert list(runs) == [0, 1, 2, 3, 4]
+    assert list(sizes) == [7 * 2**k for k in range(5)]
+    # What was spent is what the generations asked for.
+    before = np.concatenate([[7], rows["population"][:-1]])
+    np.testing.assert_array_equal(np.diff(np.concatenate([[0], rows["evaluations"]])), before)
+    assert result.evaluations == np.sum(before)
+
+
+def test_bipop_takes_turns():
+    """A small run whenever the small ones have spent less; sizes and limits as pycma draws them."""
+    result, runs, sizes, rows = history(Restarts(CMAES(stopping=SHORT), "bipop", 5), 1_000_000)
+    assert result.reason == "restarts"
+    used = np.concatenate([[7], rows["population"][:-1]])
+    of = np.concatenate([[0], rows["run"][:-1]])
+    spent = np.array([np.sum(used[of == run]) for run in runs])
+    large, grown = {0: False}, 0
+    small_books, large_books = spent[0], 0
+    for run in runs[1:]:
+        large[run] = small_books >= max(1, large_books)
+        if large[run]:
+            grown += 1
+            large_books += spent[run]
+            assert sizes[run] == 7 * 2**grown
+        else:
+            assert 7 <= sizes[run] <= 7 * 2**grown
+            generations = np.sum(of == run)
+            assert generations <= max(1, large_books // (2 * sizes[run]))
+            small_books += spent[run]
+    assert grown == 5
+    assert sum(not is_large for is_large in large.values()) > 5
+    assert len(set(sizes)) > 8
+
+
+def test_the_same_regime_restarts_any_method_that_stops():
+    result, runs, sizes, _ = history(Restarts(SepCMAES(stopping=SHORT), "same", 3), 10_000)
+    assert result.reason == "restarts"
+    assert list(runs) == [0, 1, 2, 3]
+    assert set(sizes) <= {1, 7}
+
+
+def test_the_budget_holds_to_the_member():
+    """The last generation is not begun where its population no longer fits."""
+    for evaluations in (500, 1234, 4999):
+        result = evolve.minimize(
+            never, jnp.zeros(3), Restarts(CMAES(stopping=SHORT), "ipop", 8), evaluations=evaluations
+        )
+        assert result.reason == "evaluations"
+        assert evaluations - result.state.size < result.evaluations <= evaluations
+
+
+def test_growing_never_compiles_anew():
+    optimizer = Restarts(CMAES(stopping=SHORT), "bipop", 6)
+    evolve.minimize(never, jnp.zeros(3), optimizer, evaluations=200)
+    before = len(compilations)
+    result = evolve.minimize(never, jnp.zeros(3), optimizer, seed=5, evaluations=30_000)
+    assert int(result.state.grown) >= 4
+    assert [each["fun_name"] for each in compilations[before:]] == []
+
+
+@pytest.mark.usefixtures("x64")
+def test_seeds_are_single_runs():
+    """Restarts fall at different times, and populations differ, from one seed to the next."""
+    optimizer = Restarts(CMAES(stopping=SHORT), "bipop", 6, Uniform(-1.0, 1.0))
+    many = evolve.minimize(never, jnp.zeros(3), optimizer, evaluations=4000, seeds=3)
+    for seed, one in enumerate(many):
+        alone = evolve.minimize(never, jnp.zeros(3), optimizer, evaluations=4000, seed=seed)
+        assert alone.generations == one.generations
+        assert alone.reason == one.reason
+        np.testing.assert_array_equal(alone.history["population"], one.history["population"][: alone.generations])
+        np.testing.assert_allclose(alone.loss, one.loss, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_counted_population_learns_what_a_plain_one_learns():
+    """Told the same directions, of which the last block is only partly in use."""
+    n, size, block = 4, 13, 8
+    optimizer = CMAES(0.5)
+    counted = optimizer.start(jnp.ones(n), jax.random.key(0), jnp.asarray(size), 4 * block, 1.0)
+    plain = CMAES(0.5, size)
+    state = plain.init(jnp.ones(n), jax.random.key(0))
+    for t in range(19):
+        some = optimizer.ask(counted, jax.random.key(t))
+        assert some.size == 4 * block
+        assert some.count == size
+        members = some.members()
+        losses = jnp.sum(10.0 ** (2 * jnp.arange(n)) * members**2, axis=1)
+        losses = losses.at[2].set(jnp.nan if t % 3 == 0 else losses[2]).at[5].set(losses[6])
+        own = plain.ask(state, jax.random.key(t))
+        own = eqx.tree_at(lambda p: p.directions.tree, own, some.directions.batch(0, 2 * block)[:size])
+        np.testing.assert_allclose(own.members(), members[:size], rtol=1e-12)
+        counted = optimizer.tell(counted, some, jnp.where(jnp.arange(4 * block) < size, losses, jnp.inf))
+        state = plain.tell(state, own, losses[:size])
+        np.testing.assert_allclose(counted.mean, state.mean, rtol=1e-9)
+        np.testing.assert_allclose(counted.sigma, state.sigma, rtol=1e-9)
+        np.testing.assert_allclose(counted.shape.covariance, state.shape.covariance, rtol=1e-7, atol=1e-10)
+        # The ring of the larger population is shorter.
+        np.testing.assert_allclose(counted.trail.recent[: t + 1], state.trail.recent[: t + 1])
+
+
+@pytest.mark.usefixtures("x64", "optimized")
+def test_a_second_valley_is_found():
+    """Rastrigin in five dimensions: one run ends in a local minimum, restarts do not."""
+    problem = problems.BBOB(3, 5, 1, f_opt=0)
+    one = evolve.run(problem, CMAES(2.0), seed=1, evaluations=50_000, target=1e-4)
+    assert one.reason != "target"
+    many = evolve.run(problem, Restarts(CMAES(2.0), start=Uniform(-4.0, 4.0)), seed=1, evaluations=100_000, target=1e-4)
+    assert many.reason == "target"
+    assert many.loss <= 1e-4
+
+
+def test_a_host_fitness_sees_only_members_in_use():
+    seen = []
+
+    def plain(x):
+        seen.append(x)
+        return float(np.sum(np.sin(1e3 * np.asarray(x))))
+
+    optimizer = Restarts(CMAES(stopping=SHORT), "ipop", 3)
+    result = evolve.minimize(plain, np.zeros(3), optimizer, evaluations=300, host=True)
+    assert len(seen) == result.evaluations <= 300
+
+
+def test_uniform_starts():
+    tree = {"a": jnp.zeros((2, 3)), "b": jnp.zeros((), jnp.bfloat16)}
+    drawn = Uniform({"a": jnp.array([0.0, 1.0, 2.0]), "b": 5.0}, {"a": jnp.array([1.0, 2.0, 3.0]), "b": 6.0})(
+        jax.random.key(0), tree
+    )
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), drawn) == jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert np.all((drawn["a"] >= jnp.arange(3.0)) & (drawn["a"] <= jnp.arange(3.0) + 1))
+    assert 5 <= drawn["b"] <= 6
+    assert len(np.unique(drawn["a"] % 1)) == 6
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Restarts(OpenES()), "OpenES never stops by itself"),
+        (lambda: Restarts(CMAES(), restarts=-1), "restarts is -1; it must be at least 0"),
+        (lambda: Restarts(CMAES(stopping=None)), "CMAES never stops by itself"),
+    ],
+)
+def test_misuse_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_a_state_is_a_record():
+    state = Restarts(CMAES()).init(jnp.zeros(3), jax.random.key(0))
+    assert isinstance(state, RestartsState)
+    assert state.size == default_population(3)
