@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from evolve.methods import (
         CMAES,
+        SNES,
         GeneticAlgorithm,
         Gradient,
         OpenES,
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CMAES",
+    "SNES",
     "Antithetic",
     "Budget",
     "CheckpointError",
@@ -86,6 +88,7 @@ _HOMES = {
     ),
     "evolve.methods": (
         "CMAES",
+        "SNES",
         "GeneticAlgorithm",
         "Gradient",
         "OpenES",

@@ -93,6 +93,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "openes": evolve.OpenES,
         "cmaes": evolve.CMAES,
         "sepcmaes": evolve.SepCMAES,
+        "snes": evolve.SNES,
         "genetic": evolve.GeneticAlgorithm,
         "annealing": evolve.SimulatedAnnealing,
         "random": evolve.RandomSearch,

@@ -6,9 +6,11 @@ from evolve.methods.genetic import GeneticAlgorithm
 from evolve.methods.gradient import Gradient
 from evolve.methods.openes import OpenES
 from evolve.methods.random_search import RandomSearch
+from evolve.methods.snes import SNES
 
 __all__ = [
     "CMAES",
+    "SNES",
     "GeneticAlgorithm",
     "Gradient",
     "OpenES",

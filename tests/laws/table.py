@@ -6,6 +6,7 @@ import optax
 
 from evolve import (
     CMAES,
+    SNES,
     Antithetic,
     GeneticAlgorithm,
     Gradient,
@@ -61,6 +62,8 @@ ROWS: dict[str, Row] = {
     "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation"),
     "CMAES passive": Row(CMAES(0.5, 16, False), 800, 3500, 3500, "ranks rotation"),
     "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks"),
+    "SNES": Row(SNES(0.5, 16), 800, AXES, 65_000, "ranks"),
+    "SNES rates": Row(SNES(0.5, 16, 0.9, 0.2), 1100, AXES, 60_000, "ranks"),
     "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
     "Genetic tournament": Row(
         GeneticAlgorithm(16, 8, 2, SHRINK, 0.5, "tournament"), 5000, BLIND, 25_000, "ranks places"
