@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evolve.methods import (
         CMAES,
         SNES,
+        XNES,
         GeneticAlgorithm,
         Gradient,
         OpenES,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CMAES",
     "SNES",
+    "XNES",
     "Antithetic",
     "Budget",
     "CheckpointError",
@@ -89,6 +91,7 @@ _HOMES = {
     "evolve.methods": (
         "CMAES",
         "SNES",
+        "XNES",
         "GeneticAlgorithm",
         "Gradient",
         "OpenES",

@@ -94,6 +94,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "cmaes": evolve.CMAES,
         "sepcmaes": evolve.SepCMAES,
         "snes": evolve.SNES,
+        "xnes": evolve.XNES,
         "genetic": evolve.GeneticAlgorithm,
         "annealing": evolve.SimulatedAnnealing,
         "random": evolve.RandomSearch,

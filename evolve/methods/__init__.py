@@ -7,10 +7,12 @@ from evolve.methods.gradient import Gradient
 from evolve.methods.openes import OpenES
 from evolve.methods.random_search import RandomSearch
 from evolve.methods.snes import SNES
+from evolve.methods.xnes import XNES
 
 __all__ = [
     "CMAES",
     "SNES",
+    "XNES",
     "GeneticAlgorithm",
     "Gradient",
     "OpenES",

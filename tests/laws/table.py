@@ -7,6 +7,7 @@ import optax
 from evolve import (
     CMAES,
     SNES,
+    XNES,
     Antithetic,
     GeneticAlgorithm,
     Gradient,
@@ -64,6 +65,8 @@ ROWS: dict[str, Row] = {
     "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks"),
     "SNES": Row(SNES(0.5, 16), 800, AXES, 65_000, "ranks"),
     "SNES rates": Row(SNES(0.5, 16, 0.9, 0.2), 1100, AXES, 60_000, "ranks"),
+    "XNES": Row(XNES(0.5, 16), 1200, 3000, 3000, "ranks rotation"),
+    "XNES rates": Row(XNES(0.5, 16, 0.9, 0.2, 0.2), 1200, 3000, 3000, "ranks rotation"),
     "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
     "Genetic tournament": Row(
         GeneticAlgorithm(16, 8, 2, SHRINK, 0.5, "tournament"), 5000, BLIND, 25_000, "ranks places"
