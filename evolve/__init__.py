@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from evolve.methods import (
         CMAES,
+        CRFMNES,
         SNES,
         XNES,
         GeneticAlgorithm,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CMAES",
+    "CRFMNES",
     "SNES",
     "XNES",
     "Antithetic",
@@ -90,6 +92,7 @@ _HOMES = {
     ),
     "evolve.methods": (
         "CMAES",
+        "CRFMNES",
         "SNES",
         "XNES",
         "GeneticAlgorithm",

@@ -95,6 +95,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "sepcmaes": evolve.SepCMAES,
         "snes": evolve.SNES,
         "xnes": evolve.XNES,
+        "crfmnes": evolve.CRFMNES,
         "genetic": evolve.GeneticAlgorithm,
         "annealing": evolve.SimulatedAnnealing,
         "random": evolve.RandomSearch,

@@ -2,6 +2,7 @@
 
 from evolve.methods.annealing import SimulatedAnnealing
 from evolve.methods.cma import CMAES, SepCMAES
+from evolve.methods.crfmnes import CRFMNES
 from evolve.methods.genetic import GeneticAlgorithm
 from evolve.methods.gradient import Gradient
 from evolve.methods.openes import OpenES
@@ -11,6 +12,7 @@ from evolve.methods.xnes import XNES
 
 __all__ = [
     "CMAES",
+    "CRFMNES",
     "SNES",
     "XNES",
     "GeneticAlgorithm",

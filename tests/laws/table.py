@@ -6,6 +6,7 @@ import optax
 
 from evolve import (
     CMAES,
+    CRFMNES,
     SNES,
     XNES,
     Antithetic,
@@ -67,6 +68,7 @@ ROWS: dict[str, Row] = {
     "SNES rates": Row(SNES(0.5, 16, 0.9, 0.2), 1100, AXES, 60_000, "ranks"),
     "XNES": Row(XNES(0.5, 16), 1200, 3000, 3000, "ranks rotation"),
     "XNES rates": Row(XNES(0.5, 16, 0.9, 0.2, 0.2), 1200, 3000, 3000, "ranks rotation"),
+    "CRFMNES": Row(CRFMNES(0.5, 16), 450, 100_000, 2400, "ranks"),
     "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
     "Genetic tournament": Row(
         GeneticAlgorithm(16, 8, 2, SHRINK, 0.5, "tournament"), 5000, BLIND, 25_000, "ranks places"
