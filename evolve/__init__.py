@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from evolve.methods import (
         CMAES,
         CRFMNES,
+        PGPE,
         SNES,
         XNES,
+        ClipUp,
         GeneticAlgorithm,
         Gradient,
         OpenES,
@@ -40,11 +42,13 @@ __version__ = "0.1.0"
 __all__ = [
     "CMAES",
     "CRFMNES",
+    "PGPE",
     "SNES",
     "XNES",
     "Antithetic",
     "Budget",
     "CheckpointError",
+    "ClipUp",
     "Comparison",
     "Cosine",
     "Device",
@@ -93,6 +97,7 @@ _HOMES = {
     "evolve.methods": (
         "CMAES",
         "CRFMNES",
+        "PGPE",
         "SNES",
         "XNES",
         "GeneticAlgorithm",
@@ -101,6 +106,7 @@ _HOMES = {
         "RandomSearch",
         "SepCMAES",
         "SimulatedAnnealing",
+        "ClipUp",
     ),
     "evolve.run": ("Budget", "CheckpointError", "Progress", "Result", "minimize", "progress_bar", "run"),
 }

@@ -96,6 +96,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "snes": evolve.SNES,
         "xnes": evolve.XNES,
         "crfmnes": evolve.CRFMNES,
+        "pgpe": evolve.PGPE,
         "genetic": evolve.GeneticAlgorithm,
         "annealing": evolve.SimulatedAnnealing,
         "random": evolve.RandomSearch,

@@ -15,6 +15,7 @@ from evolve.cli.errors import UsageError, unknown
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
 from evolve.core.shaping import Elite, Shaping, centered_ranks, difference, z_score
+from evolve.methods import ClipUp
 
 _SCHEDULES = {"cosine": Cosine, "linear": Linear, "exponential": Exponential, "power": Power}
 _LAWS = {"gaussian": Gaussian, "rademacher": Rademacher}
@@ -26,6 +27,7 @@ _UPDATES = {
     "adamw": optax.adamw,
     "rmsprop": optax.rmsprop,
     "lion": optax.lion,
+    "clipup": ClipUp,
 }
 
 

@@ -114,11 +114,7 @@ class Estimator(Optimizer):
 
     def learn(self, state: EstimatorState, population: Population, losses: Float[Array, " n"]) -> EstimatorState:
         """Estimate the gradient and let the update follow it."""
-        group = self.perturbation.group
-        if group > 1:
-            # Half a pair estimates nothing: the pair fails together.
-            failed = jnp.any(jnp.isinf(losses).reshape(-1, group), axis=1, keepdims=True)
-            losses = jnp.where(failed, jnp.inf, losses.reshape(-1, group)).reshape(-1)
+        losses = whole_groups(losses, self.perturbation.group)
         gradient = scaled(population.combine(self.shaping(losses)), 1.0 / population.scale)
         mean = jnp.mean(losses, where=jnp.isfinite(losses))
         step, update = self._update().update(gradient, state.update, state.center, value=mean)
@@ -142,6 +138,12 @@ class Estimator(Optimizer):
 
     def _update(self) -> optax.GradientTransformationExtraArgs:
         return optax.with_extra_args_support(self.transformation() if self.update is None else self.update)
+
+
+def whole_groups(losses: Float[Array, " n"], group: int) -> Float[Array, " n"]:
+    """The losses, +inf for all members of a group of which one failed: half a pair estimates nothing."""
+    failed = jnp.any(jnp.isinf(losses).reshape(-1, group), axis=1, keepdims=True)
+    return jnp.where(failed, jnp.inf, losses.reshape(-1, group)).reshape(-1)
 
 
 # Made once: a fresh transformation is a fresh function, and jit would compile for it anew.
