@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         wrap,
     )
     from evolve.methods import (
+        ARS,
         CMAES,
         CRFMNES,
         PGPE,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ARS",
     "CMAES",
     "CRFMNES",
     "PGPE",
@@ -95,6 +97,7 @@ _HOMES = {
         "wrap",
     ),
     "evolve.methods": (
+        "ARS",
         "CMAES",
         "CRFMNES",
         "PGPE",

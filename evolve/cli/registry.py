@@ -97,6 +97,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "xnes": evolve.XNES,
         "crfmnes": evolve.CRFMNES,
         "pgpe": evolve.PGPE,
+        "ars": evolve.ARS,
         "genetic": evolve.GeneticAlgorithm,
         "annealing": evolve.SimulatedAnnealing,
         "random": evolve.RandomSearch,

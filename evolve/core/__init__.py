@@ -8,7 +8,7 @@ from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturb
 from evolve.core.population import Directions, Drawn, Population, Stored, StoredPairs
 from evolve.core.problem import Problem, required, wrap
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
-from evolve.core.shaping import Elite, by_rank, centered_ranks, difference, recombination, z_score
+from evolve.core.shaping import Elite, TopPairs, by_rank, centered_ranks, difference, recombination, z_score
 from evolve.core.trees import Geometry
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Sparse",
     "Stored",
     "StoredPairs",
+    "TopPairs",
     "by_rank",
     "centered_ranks",
     "difference",

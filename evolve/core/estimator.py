@@ -100,6 +100,10 @@ class Estimator(Optimizer):
         """The default update, before the learning rate: plain descent."""
         return _PLAIN
 
+    def divisor(self, population: Population) -> Float[Array, ""]:
+        """What makes weights times directions the gradient that the update follows: the radius."""
+        return population.scale
+
     def init(self, params: Params, key: PRNGKeyArray) -> EstimatorState:
         """Start at the parameters."""
         del key
@@ -115,7 +119,7 @@ class Estimator(Optimizer):
     def learn(self, state: EstimatorState, population: Population, losses: Float[Array, " n"]) -> EstimatorState:
         """Estimate the gradient and let the update follow it."""
         losses = whole_groups(losses, self.perturbation.group)
-        gradient = scaled(population.combine(self.shaping(losses)), 1.0 / population.scale)
+        gradient = scaled(population.combine(self.shaping(losses)), 1.0 / self.divisor(population))
         mean = jnp.mean(losses, where=jnp.isfinite(losses))
         step, update = self._update().update(gradient, state.update, state.center, value=mean)
         if self.update is None:

@@ -1,6 +1,7 @@
 """Evolution and gradient baselines, one file each."""
 
 from evolve.methods.annealing import SimulatedAnnealing
+from evolve.methods.ars import ARS
 from evolve.methods.clipup import ClipUp
 from evolve.methods.cma import CMAES, SepCMAES
 from evolve.methods.crfmnes import CRFMNES
@@ -13,6 +14,7 @@ from evolve.methods.snes import SNES
 from evolve.methods.xnes import XNES
 
 __all__ = [
+    "ARS",
     "CMAES",
     "CRFMNES",
     "PGPE",

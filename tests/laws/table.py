@@ -5,6 +5,7 @@ from typing import NamedTuple
 import optax
 
 from evolve import (
+    ARS,
     CMAES,
     CRFMNES,
     PGPE,
@@ -21,7 +22,7 @@ from evolve import (
     SimulatedAnnealing,
     Sparse,
 )
-from evolve.core import Exponential, Optimizer, z_score
+from evolve.core import Exponential, Optimizer, TopPairs, z_score
 from zeroth import SPSA, MeZO
 
 
@@ -64,6 +65,8 @@ ROWS: dict[str, Row] = {
     "OpenES sparse": Row(OpenES(16, 0.01, 0.01, SIGNS), 3500, STEEP, 12_000, "ranks"),
     "PGPE": Row(PGPE(16, 0.03, max_speed=0.02, momentum=0.7), 2500, AXES, 8500, "ranks"),
     "PGPE adam": Row(PGPE(16, 0.1, update=optax.adam(0.02), shaping=z_score), 1900, AXES, 42_000),
+    "ARS": Row(ARS(16, 0.01, 0.01), 2500, STEEP, 20_000, "rotation"),
+    "ARS top low-rank": Row(ARS(16, 0.01, 0.01, Antithetic(LowRank(1)), TopPairs(0.5)), 2000, STEEP, 12_000),
     "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation"),
     "CMAES passive": Row(CMAES(0.5, 16, False), 800, 3500, 3500, "ranks rotation"),
     "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks"),
