@@ -22,7 +22,13 @@ if TYPE_CHECKING:
         wrap,
     )
     from evolve.methods import (
+        ARS,
         CMAES,
+        CRFMNES,
+        PGPE,
+        SNES,
+        XNES,
+        ClipUp,
         GeneticAlgorithm,
         Gradient,
         OpenES,
@@ -38,10 +44,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ARS",
     "CMAES",
+    "CRFMNES",
+    "PGPE",
+    "SNES",
+    "XNES",
     "Antithetic",
     "Budget",
     "CheckpointError",
+    "ClipUp",
     "Comparison",
     "Cosine",
     "Device",
@@ -91,7 +103,12 @@ _HOMES = {
         "wrap",
     ),
     "evolve.methods": (
+        "ARS",
         "CMAES",
+        "CRFMNES",
+        "PGPE",
+        "SNES",
+        "XNES",
         "GeneticAlgorithm",
         "Gradient",
         "OpenES",
@@ -101,6 +118,7 @@ _HOMES = {
         "SimulatedAnnealing",
         "Tolerances",
         "Uniform",
+        "ClipUp",
     ),
     "evolve.run": ("Budget", "CheckpointError", "Progress", "Result", "minimize", "progress_bar", "run"),
 }

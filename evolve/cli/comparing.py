@@ -19,6 +19,7 @@ from evolve.compare import compare as contest
 from evolve.core import Optimizer, Problem
 from evolve.core.trees import Params, float_dtype
 
+FULL = ("cmaes", "xnes")
 LARGE = 2000  # parameters from which a full covariance matrix is too dear to be compared by default
 
 
@@ -86,7 +87,7 @@ def _named(text: str) -> list[str]:
 def _suits(name: str, optimizer: Optimizer, problem: Problem, start: Params) -> bool:
     """Whether a method is compared where nobody asked for it."""
     large = sum(map(np.size, jax.tree.leaves(start))) > LARGE
-    return not (large and name == "cmaes") and not (problem.host and optimizer.oracle == "gradient")
+    return not (large and name in FULL) and not (problem.host and optimizer.oracle == "gradient")
 
 
 def _budget(command: Compare, best: Contest | None) -> dict[str, Any]:

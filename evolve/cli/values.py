@@ -14,11 +14,13 @@ from evolve.cli.arguments import number
 from evolve.cli.errors import UsageError, unknown
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
-from evolve.core.shaping import Elite, Shaping, centered_ranks, difference, z_score
+from evolve.core.shaping import Elite, Shaping, TopPairs, centered_ranks, difference, z_score
+from evolve.methods import ClipUp
 
 _SCHEDULES = {"cosine": Cosine, "linear": Linear, "exponential": Exponential, "power": Power}
 _LAWS = {"gaussian": Gaussian, "rademacher": Rademacher}
 _PERTURBATIONS = ("gaussian", "rademacher", "lowrank", "sparse", "antithetic")
+_RECORDS = {"elite": Elite, "top_pairs": TopPairs}
 _SHAPINGS = {"centered_ranks": centered_ranks, "z_score": z_score, "difference": difference}
 _UPDATES = {
     "sgd": optax.sgd,
@@ -26,6 +28,7 @@ _UPDATES = {
     "adamw": optax.adamw,
     "rmsprop": optax.rmsprop,
     "lion": optax.lion,
+    "clipup": ClipUp,
 }
 
 
@@ -120,7 +123,7 @@ def kind(annotation: Any) -> Kind:
     if origin in (Sequence, list, tuple):
         return Kind("whole numbers such as 64-32", _widths)
     if annotation == Shaping:
-        return Kind(f"{', '.join(_SHAPINGS)} or elite:FRACTION", _shaping)
+        return Kind(f"{', '.join(_SHAPINGS)}, elite:FRACTION or top_pairs:FRACTION", _shaping)
     if isinstance(annotation, type) and issubclass(annotation, Perturbation):
         return Kind(f"a perturbation ({', '.join(_PERTURBATIONS)})", _perturbation)
     found = _KINDS.get(annotation)
@@ -184,8 +187,8 @@ def _law(text: str) -> Law:
 
 def _shaping(text: str) -> Any:
     name, *rest = text.split(":")
-    if name == "elite":
-        return _called(Elite, [number(part) for part in rest], text)
+    if name in _RECORDS:
+        return _called(_RECORDS[name], [number(part) for part in rest], text)
     return _choice(text, _SHAPINGS)
 
 

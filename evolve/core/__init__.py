@@ -5,10 +5,10 @@ from evolve.core.evaluation import graded
 from evolve.core.lowrank import Factored, Perturbed
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
-from evolve.core.population import Directions, Drawn, Population, Stored
+from evolve.core.population import Directions, Drawn, Population, Stored, StoredPairs
 from evolve.core.problem import Problem, required, wrap
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
-from evolve.core.shaping import Elite, by_rank, centered_ranks, difference, recombination, z_score
+from evolve.core.shaping import Elite, TopPairs, by_rank, centered_ranks, difference, recombination, z_score
 from evolve.core.trees import Geometry
 
 __all__ = [
@@ -36,6 +36,8 @@ __all__ = [
     "Rademacher",
     "Sparse",
     "Stored",
+    "StoredPairs",
+    "TopPairs",
     "by_rank",
     "centered_ranks",
     "difference",

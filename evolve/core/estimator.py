@@ -100,6 +100,10 @@ class Estimator(Optimizer):
         """The default update, before the learning rate: plain descent."""
         return _PLAIN
 
+    def divisor(self, population: Population) -> Float[Array, ""]:
+        """What makes weights times directions the gradient that the update follows: the radius."""
+        return population.scale
+
     def init(self, params: Params, key: PRNGKeyArray) -> EstimatorState:
         """Start at the parameters."""
         del key
@@ -114,12 +118,8 @@ class Estimator(Optimizer):
 
     def learn(self, state: EstimatorState, population: Population, losses: Float[Array, " n"]) -> EstimatorState:
         """Estimate the gradient and let the update follow it."""
-        group = self.perturbation.group
-        if group > 1:
-            # Half a pair estimates nothing: the pair fails together.
-            failed = jnp.any(jnp.isinf(losses).reshape(-1, group), axis=1, keepdims=True)
-            losses = jnp.where(failed, jnp.inf, losses.reshape(-1, group)).reshape(-1)
-        gradient = scaled(population.combine(self.shaping(losses)), 1.0 / population.scale)
+        losses = whole_groups(losses, self.perturbation.group)
+        gradient = scaled(population.combine(self.shaping(losses)), 1.0 / self.divisor(population))
         mean = jnp.mean(losses, where=jnp.isfinite(losses))
         step, update = self._update().update(gradient, state.update, state.center, value=mean)
         if self.update is None:
@@ -142,6 +142,12 @@ class Estimator(Optimizer):
 
     def _update(self) -> optax.GradientTransformationExtraArgs:
         return optax.with_extra_args_support(self.transformation() if self.update is None else self.update)
+
+
+def whole_groups(losses: Float[Array, " n"], group: int) -> Float[Array, " n"]:
+    """The losses, +inf for all members of a group of which one failed: half a pair estimates nothing."""
+    failed = jnp.any(jnp.isinf(losses).reshape(-1, group), axis=1, keepdims=True)
+    return jnp.where(failed, jnp.inf, losses.reshape(-1, group)).reshape(-1)
 
 
 # Made once: a fresh transformation is a fresh function, and jit would compile for it anew.

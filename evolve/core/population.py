@@ -60,6 +60,15 @@ class Stored(Directions):
         return weighted_sum(weights, self.tree)
 
 
+class StoredPairs(Stored):
+    """Stored directions of which each even one has its opposite behind it."""
+
+    @property
+    def group(self) -> int:
+        """Pairs."""
+        return 2
+
+
 class Drawn(Directions):
     """Directions that are a pure function of (key, leaf, member), redrawn whenever wanted.
 

@@ -67,14 +67,8 @@ def centered_ranks(losses: Float[Array, " n"]) -> Float[Array, " n"]:
 
 def z_score(losses: Float[Array, " n"]) -> Float[Array, " n"]:
     """(loss - mean) / standard deviation / n over the members that did not fail; a failed member weighs nothing."""
-    ok = jnp.isfinite(losses)
-    count = jnp.maximum(jnp.sum(ok), 1)
-    # Distances from the best: exactly zero where all are equal, while a mean rounds and leaves noise to be magnified.
-    # Halved and then divided by the largest, neither they nor their squares overflow.
-    above = jnp.where(ok, losses / 2 - jnp.min(losses, where=ok, initial=jnp.inf) / 2, 0.0)
-    above = above / _or_one(jnp.max(above))
-    centered = jnp.where(ok, above - jnp.sum(above) / count, 0.0)
-    return centered / _or_one(jnp.sqrt(jnp.sum(centered**2) / count)) / count
+    share = jnp.isfinite(losses).astype(losses.dtype)
+    return _standardized(losses, share) / jnp.maximum(jnp.sum(share), 1)
 
 
 def difference(losses: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -102,6 +96,46 @@ class Elite(eqx.Module):
         places = jnp.arange(1, size + 1, dtype=losses.dtype)
         raw = jnp.where(places <= parents, jnp.log(parents + 0.5) - jnp.log(places), 0.0)
         return -recombination(losses, raw / jnp.sum(raw))
+
+
+class TopPairs(eqx.Module):
+    """The differences of the best `fraction` of the pairs, over the standard deviation of their losses.
+
+    A pair is as good as its better half (Mania et al. 2018, arXiv:1803.07055, algorithm 2, steps 5 to 7). Tied pairs
+    share their places, and a failed pair weighs nothing. Pairs are successive members, as `Antithetic` draws them.
+    """
+
+    fraction: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self) -> None:
+        check_between(self, 0, 1, schedules=False, above=True, fraction=self.fraction)
+
+    def __call__(self, losses: Float[Array, " n"]) -> Float[Array, " n"]:
+        """(loss - mean) / standard deviation / number of pairs, over the losses of the pairs that count."""
+        if losses.shape[0] % 2:
+            raise ValueError(f"TopPairs: {losses.shape[0]} losses are no pairs; use it with Antithetic(...).")
+        pairs = losses.reshape(-1, 2)
+        ok = jnp.all(jnp.isfinite(pairs), axis=1)
+        best = jnp.where(ok, jnp.min(pairs, axis=1), jnp.inf)
+        count = max(1, int(ok.shape[0] * self.fraction + 1e-9))
+        places = (jnp.arange(ok.shape[0]) < count).astype(losses.dtype)
+        share = jnp.where(ok, by_rank(best, places), 0.0)
+        each = jnp.repeat(share, 2)
+        return _standardized(losses, each) * each / _or_one(jnp.sum(share))
+
+
+def _standardized(losses: Float[Array, " n"], share: Float[Array, " n"]) -> Float[Array, " n"]:
+    """(loss - mean) / standard deviation, by members' shares; 0 where there is none.
+
+    Distances from the best: exactly zero where all are equal, while a mean rounds and leaves noise to be magnified.
+    Halved and then divided by the largest, neither they nor their squares overflow.
+    """
+    ok = share > 0
+    total = _or_one(jnp.sum(share))
+    above = jnp.where(ok, losses / 2 - jnp.min(losses, where=ok, initial=jnp.inf) / 2, 0.0)
+    above = above / _or_one(jnp.max(above))
+    centered = jnp.where(ok, above - jnp.sum(share * above) / total, 0.0)
+    return centered / _or_one(jnp.sqrt(jnp.sum(share * centered**2) / total))
 
 
 def _or_one(divisor: Float[Array, ""]) -> Float[Array, ""]:

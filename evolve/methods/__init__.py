@@ -1,17 +1,29 @@
 """Evolution and gradient baselines, one file each."""
 
 from evolve.methods.annealing import SimulatedAnnealing
+from evolve.methods.ars import ARS
+from evolve.methods.clipup import ClipUp
 from evolve.methods.cma import CMAES
+from evolve.methods.crfmnes import CRFMNES
 from evolve.methods.genetic import GeneticAlgorithm
 from evolve.methods.gradient import Gradient
 from evolve.methods.openes import OpenES
+from evolve.methods.pgpe import PGPE
 from evolve.methods.random_search import RandomSearch
 from evolve.methods.restarts import Restarts, Uniform
 from evolve.methods.sep_cma import SepCMAES
+from evolve.methods.snes import SNES
 from evolve.methods.stopping import Tolerances
+from evolve.methods.xnes import XNES
 
 __all__ = [
+    "ARS",
     "CMAES",
+    "CRFMNES",
+    "PGPE",
+    "SNES",
+    "XNES",
+    "ClipUp",
     "GeneticAlgorithm",
     "Gradient",
     "OpenES",

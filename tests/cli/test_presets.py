@@ -66,6 +66,8 @@ def test_tuning_splits_hold_the_training_examples_and_no_other(tune_digits):
 
 
 DIGITS = Named("digits", {})
+# A full matrix is too large for this network, and these came after the tuning.
+UNTUNED = {"cmaes", "xnes", "snes", "crfmnes", "pgpe", "ars"}
 
 
 def made(method, horizon, **settings):
@@ -76,7 +78,7 @@ def test_all_kinds_compete_on_the_network_of_2410_parameters():
     shapes = jax.eval_shape(make_problem(DIGITS).init, jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 2410
     assert CONTESTS["digits"].seeds == 3
-    assert set(CONTESTS["digits"].optimizers) == set(TUNED) == set(BUILDERS) == set(OPTIMIZERS) - {"cmaes"}
+    assert set(CONTESTS["digits"].optimizers) == set(TUNED) == set(BUILDERS) == set(OPTIMIZERS) - UNTUNED
 
 
 def by_hand(method, budget):

@@ -18,7 +18,7 @@ from evolve.cli.job import Job, make_optimizer
 from evolve.cli.naming import Named, parse_problem
 from evolve.cli.presets import Horizon
 from evolve.cli.registry import OPTIMIZERS, PROBLEMS
-from evolve.core import Cosine, Elite, Exponential, Optimizer, Power, Problem, shaping
+from evolve.core import Cosine, Elite, Exponential, Optimizer, Power, Problem, TopPairs, shaping
 
 
 def offered(package):
@@ -73,6 +73,7 @@ SAID = {
     "population=64": {"population": 64},
     "shaping=z_score": {"shaping": shaping.z_score},
     "shaping=elite:0.25": {"shaping": Elite(0.25)},
+    "shaping=top_pairs:0.5": {"shaping": TopPairs(0.5)},
     "perturbation=gaussian": {"perturbation": evolve.Gaussian()},
     "perturbation=antithetic": {"perturbation": evolve.Antithetic()},
     "perturbation=lowrank:2": {"perturbation": evolve.LowRank(2)},

@@ -5,7 +5,12 @@ from typing import NamedTuple
 import optax
 
 from evolve import (
+    ARS,
     CMAES,
+    CRFMNES,
+    PGPE,
+    SNES,
+    XNES,
     Antithetic,
     GeneticAlgorithm,
     Gradient,
@@ -18,7 +23,7 @@ from evolve import (
     SimulatedAnnealing,
     Sparse,
 )
-from evolve.core import Exponential, Optimizer
+from evolve.core import Exponential, Optimizer, TopPairs, z_score
 from zeroth import SPSA, MeZO
 
 
@@ -59,10 +64,19 @@ ROWS: dict[str, Row] = {
     "OpenES": Row(OpenES(16, 0.01, 0.01), 3500, STEEP, 12_000, "ranks"),
     "OpenES low-rank": Row(OpenES(16, 0.01, 0.01, Antithetic(LowRank(1))), 3500, STEEP, 12_000, "ranks"),
     "OpenES sparse": Row(OpenES(16, 0.01, 0.01, SIGNS), 3500, STEEP, 12_000, "ranks"),
+    "PGPE": Row(PGPE(16, 0.03, max_speed=0.02, momentum=0.7), 2500, AXES, 8500, "ranks"),
+    "PGPE adam": Row(PGPE(16, 0.1, update=optax.adam(0.02), shaping=z_score), 1900, AXES, 42_000),
+    "ARS": Row(ARS(16, 0.01, 0.01), 2500, STEEP, 20_000, "rotation"),
+    "ARS top low-rank": Row(ARS(16, 0.01, 0.01, Antithetic(LowRank(1)), TopPairs(0.5)), 2000, STEEP, 12_000),
     "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation"),
     "CMAES passive": Row(CMAES(0.5, 16, False), 800, 3500, 3500, "ranks rotation"),
     "Restarts": Row(Restarts(CMAES(0.5, 16), "bipop", 3), 800, 2500, 3500, "ranks rotation places"),
     "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks"),
+    "SNES": Row(SNES(0.5, 16), 800, AXES, 65_000, "ranks"),
+    "SNES rates": Row(SNES(0.5, 16, 0.9, 0.2), 1100, AXES, 60_000, "ranks"),
+    "XNES": Row(XNES(0.5, 16), 1200, 3000, 3000, "ranks rotation"),
+    "XNES rates": Row(XNES(0.5, 16, 0.9, 0.2, 0.2), 1200, 3000, 3000, "ranks rotation"),
+    "CRFMNES": Row(CRFMNES(0.5, 16), 450, 100_000, 2400, "ranks"),
     "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
     "Genetic tournament": Row(
         GeneticAlgorithm(16, 8, 2, SHRINK, 0.5, "tournament"), 5000, BLIND, 25_000, "ranks places"

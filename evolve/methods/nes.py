@@ -1,0 +1,38 @@
+"""What natural evolution strategies share: utilities by rank, and bounds that keep a distribution usable."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from evolve.core.shaping import recombination
+
+
+def selection(losses: Float[Array, " size"], dtype: np.dtype) -> Float[Array, " size"]:
+    """max(0, log(size / 2 + 1) - log(rank)), divided by their sum (Wierstra et al. 2014, section 3.1).
+
+    Ties share theirs, and a failed member's go to the others.
+    """
+    size = losses.shape[0]
+    raw = np.maximum(0, math.log(size / 2 + 1) - np.log(np.arange(1, size + 1)))
+    return recombination(losses, jnp.asarray(raw / raw.sum(), dtype))
+
+
+def utilities(losses: Float[Array, " size"], dtype: np.dtype) -> Float[Array, " size"]:
+    """`selection` less 1 / size: they sum to zero, so that nothing drifts where nothing is selected."""
+    return selection(losses, dtype) - 1 / losses.shape[0]
+
+
+def in_range(sigma: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """What neither underflows nor overflows, however long a plateau lets a standard deviation drift."""
+    limits = jnp.finfo(sigma.dtype)
+    return jnp.clip(sigma, limits.tiny * 2**12, limits.max / 2**12)
+
+
+def usable(condition: Float[Array, ""], before: Float[Array, ""]) -> Bool[Array, ""]:
+    """Whether a covariance of this condition number may follow one of that: it is below 1 / eps, or at least better.
+
+    Beyond it whitening a direction leaves no correct digit. The threshold is a ratio, so no scale is special.
+    """
+    return jnp.isfinite(condition) & (condition <= jnp.maximum(before, 1 / jnp.finfo(condition.dtype).eps))
