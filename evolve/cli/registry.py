@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import optax
 
@@ -48,6 +48,24 @@ def sgd(learning_rate: Number = 0.1, momentum: float = 0.9) -> evolve.Gradient:
 def adam(learning_rate: Number = 1e-2, b1: float = 0.9, b2: float = 0.999) -> evolve.Gradient:
     """Adaptive moments (Kingma and Ba 2015, arXiv:1412.6980)."""
     return evolve.Gradient(optax.adam(learning_rate, b1, b2))
+
+
+def bipop(
+    sigma: float = 0.3,
+    population: int | None = None,
+    regime: Literal["bipop", "ipop", "same"] = "bipop",
+    restarts: int = 9,
+    low: float | None = None,
+    high: float | None = None,
+) -> evolve.Restarts:
+    """CMA-ES with restarts, small and large ones in turn (Hansen 2009).
+
+    With `low` and `high` every run but the first starts uniformly between them, otherwise where the first did.
+    """
+    if (low is None) != (high is None):
+        raise ValueError(f"bipop: low is {low} and high is {high}; give both, or none.")
+    start = None if low is None else evolve.Uniform(low, high)
+    return evolve.Restarts(evolve.CMAES(sigma, population), regime, restarts, start)
 
 
 def lbfgs(memory: int = 10, line_search: int = 20) -> evolve.Gradient:
@@ -109,6 +127,7 @@ OPTIMIZERS: dict[str, Entry] = {
     for name, factory in {
         "openes": evolve.OpenES,
         "cmaes": evolve.CMAES,
+        "bipop": bipop,
         "sepcmaes": evolve.SepCMAES,
         "snes": evolve.SNES,
         "xnes": evolve.XNES,

@@ -15,7 +15,7 @@ from evolve.cli.errors import UsageError, unknown
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
 from evolve.core.shaping import Elite, Shaping, TopPairs, centered_ranks, difference, z_score
-from evolve.methods import ClipUp
+from evolve.methods import ClipUp, Tolerances
 
 _SCHEDULES = {"cosine": Cosine, "linear": Linear, "exponential": Exponential, "power": Power}
 _LAWS = {"gaussian": Gaussian, "rademacher": Rademacher}
@@ -200,6 +200,16 @@ def _update(text: str) -> optax.GradientTransformation:
     return _called(_choice(name, _UPDATES), rates, text)
 
 
+def _tolerances(text: str) -> Tolerances:
+    """NAME:VALUE:NAME:VALUE:...; nothing but `default` for pycma's."""
+    words = [] if text == "default" else text.split(":")
+    for name in words[::2]:
+        _choice(name, vars(Tolerances()))
+    if len(words) % 2:
+        raise ValueError(f"{words[-1]} needs a number after a colon")
+    return Tolerances(**dict(zip(words[::2], map(number, words[1::2]), strict=True)))
+
+
 def _called(make: Callable[..., Any], arguments: Sequence[Any], text: str) -> Any:
     try:
         return make(*arguments)
@@ -215,4 +225,5 @@ _KINDS: dict[Any, Kind] = {
     Path: Kind("a file", Path),
     Any: Kind("a number or a schedule such as cosine:FROM:TO:GENERATIONS", _schedule),
     optax.GradientTransformation: Kind("an update such as adam:RATE", _update),
+    Tolerances: Kind("default, or criteria such as tolfun:1e-8:tolx:1e-9,", _tolerances),
 }

@@ -14,6 +14,7 @@ import problems
 import zeroth
 from evolve.cli import main, values
 from evolve.cli.arguments import Run
+from evolve.cli.errors import UsageError
 from evolve.cli.job import Job, make_optimizer
 from evolve.cli.naming import Named, parse_problem
 from evolve.cli.presets import Horizon
@@ -186,3 +187,24 @@ def test_a_users_object_may_be_a_problem_a_maker_or_a_function(tmp_path, monkeyp
         start = problem.init(jax.random.key(0))
         assert start.shape == (2,)
         assert float(problem.loss(start, jax.random.key(0))) == 2.0
+
+
+def test_stopping_is_said_by_its_criteria():
+    said = Named("cmaes", {"stopping": "tolfun:1e-3:maxiter:2"})
+    job = Job(parse_problem("sphere"), said, {}, {})
+    assert job.build()[1].stopping == evolve.Tolerances(tolfun=1e-3, maxiter=2.0)
+    assert Job(parse_problem("sphere"), Named("cmaes", {"stopping": "none"}), {}, {}).build()[1].stopping is None
+    for words, message in (
+        ("tolfan:1", "there is no 'tolfan'; did you mean tolfun"),
+        ("tolfun", "tolfun needs a number after a colon"),
+        ("tolfun:-1", "tolfun is -1.0; it must be at least 0"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Job(parse_problem("sphere"), Named("cmaes", {"stopping": words}), {}, {}).build()
+
+
+def test_restarts_start_between_both_edges_or_neither():
+    both = Job(parse_problem("sphere"), Named("bipop", {"low": -4.0, "high": 4.0}), {}, {}).build()[1]
+    assert both.start == evolve.Uniform(-4.0, 4.0)
+    with pytest.raises(UsageError, match="low is -4.0 and high is None; give both, or none"):
+        Job(parse_problem("sphere"), Named("bipop", {"low": -4.0}), {}, {}).build()
