@@ -159,7 +159,8 @@ def test_a_budget_given_on_resuming_replaces_all_that_there_was(tmp_path):
 
 
 def test_resuming_by_seconds_goes_on(tmp_path):
-    assert main([*SPHERE, "--evaluations", "70", "--out", "a", "--quiet"]) == 0
+    endless = [*SPHERE, "--set", "stopping=none"]
+    assert main([*endless, "--evaluations", "70", "--out", "a", "--quiet"]) == 0
     assert main(["run", "--resume", "a", "--seconds", "0.3", "--quiet"]) == 0
     assert rows(tmp_path / "a")[0]["stopped by"] == "seconds"
 
