@@ -30,7 +30,6 @@ class CMAState(eqx.Module):
     path_c: Float[Array, " n"]
     generation: Int[Array, ""]
     geometry: Geometry
-    grown: Float[Array, ""]  # log2 of all that moved from the shape's size into sigma
     trail: Trail | None  # None where nothing stops it
     growth: Growth | None  # None where the population is the optimizer's own
 
@@ -87,7 +86,7 @@ class CMA(Growing):
         shape, generation = self._kind()[0].start(deviations), jnp.zeros((), jnp.int32)
         stops = self.stopping is not None
         trail = Trail.start(mean, sigma * deviations, self.default_size(geometry.size)) if stops else None
-        return CMAState(mean, sigma, shape, zeros, zeros, generation, geometry, jnp.zeros_like(sigma), trail, growth)
+        return CMAState(mean, sigma, shape, zeros, zeros, generation, geometry, trail, growth)
 
     def ask(self, state: CMAState, key: PRNGKeyArray) -> Population:
         """x_i = m + sigma y_i with y_i ~ N(0, C) (eqs. 38-40)."""
@@ -117,11 +116,11 @@ class CMA(Growing):
         if self.min_std is not None:
             shape = shape.widened(_spread(self, "min_std", geometry) / sigma)
 
-        trail, path_c, grown = state.trail, shape.carried(path_c, moved), state.grown + jnp.log2(moved)
+        trail, path_c = state.trail, shape.carried(path_c, moved)
         if trail is not None and self.stopping is not None:
             trail = trail.after(seen, mean, state.generation, self.stopping.tolxstagnation)
         after = state.generation + 1
-        return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, grown, trail, state.growth)
+        return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, trail, state.growth)
 
     def answer(self, state: CMAState) -> Params:
         """The mean, the best estimate of the optimum under noise."""
@@ -140,10 +139,10 @@ class CMA(Growing):
         n, shape = state.geometry.size, state.shape
         first = self.default_size(n)
         size = first if state.growth is None else state.growth.parameters.size
-        growth = jnp.log2(state.sigma / jnp.max(shape.axes)) - 2 * state.grown - jnp.log2(self.sigma)
+        creep = state.sigma / jnp.max(shape.axes) / self.sigma
         axis = state.sigma * shape.axis(state.generation % n)
         path, deviations = (state.sigma * part for part in (shape.outward(state.path_c), shape.deviations))
-        spread = Spread(state.mean, deviations, state.trail.first, path, shape.axes, axis, jnp.exp2(growth))
+        spread = Spread(state.mean, deviations, state.trail.first, path, shape.axes, axis, creep)
         found = state.trail.found(self.stopping, state.generation, n, size, first) | spread.found(self.stopping)
         return jnp.where(state.generation > 0, code(found), 0)
 

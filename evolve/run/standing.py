@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from evolve.run.budget import forwards
+from evolve.run.compiled import compiled
 from evolve.run.history import History, Row, exact
 from evolve.run.loop import Carry, Task, look
 
@@ -41,7 +42,7 @@ class Standing:
         """Before the first generation."""
         none = np.zeros(0)
         blank = cls(task, carry, {}, none, none, History(task.seeds is None), 0.0, np.zeros(task.seeds or 1))
-        return blank._at(carry, look(task, carry))
+        return blank._at(carry, _seen(task, carry))
 
     @property
     def cost(self) -> int:
@@ -79,7 +80,7 @@ class Standing:
 
     def resumed(self, carry: Carry, history: History, facts: Mapping[str, Any]) -> "Standing":
         """From a checkpoint."""
-        now = self._at(carry, look(self.task, carry))
+        now = self._at(carry, _seen(self.task, carry))
         return dataclasses.replace(
             now, history=history, seconds=facts["seconds"], ends=np.asarray(facts["ends"], float)
         )
@@ -100,3 +101,8 @@ class Standing:
         columns = {name: exact(values) for name, values in columns.items() if name != "more"}
         evaluated = columns["generation"] * self.task.least + columns.pop("extra")
         return {**columns, "evaluations": evaluated * forwards(self.task.optimizer)}
+
+
+def _seen(task: Task, carry: Carry) -> Any:
+    """`look`, compiled once: run step by step, the branches of a stopping criterion would be compiled every time."""
+    return compiled(look, task, carry).call(task, carry)

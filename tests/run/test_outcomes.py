@@ -118,7 +118,8 @@ def test_answers_look_like_the_start(name, optimizer):
 def test_double_precision(x64, host):
     """1e-20 is out of reach in single precision next to a shift of one."""
     loss = (lambda x: float(np.sum((x - 1) ** 2))) if host else paraboloid
-    result = evolve.minimize(loss, np.zeros(4), evolve.CMAES(), target=1e-20, generations=1000, host=host)
+    optimizer = evolve.CMAES(stopping=None)
+    result = evolve.minimize(loss, np.zeros(4), optimizer, target=1e-20, generations=1000, host=host)
     assert result.reason == "target"
     assert result.answer.dtype == np.float64
     assert np.abs(result.answer - 1).max() < 1e-9
