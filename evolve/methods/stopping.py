@@ -121,7 +121,8 @@ class Trail(eqx.Module):
         n, zero = mean.shape[0], jnp.zeros((), jnp.int32)
         # The longest window of `_stagnates` and the one before it, thinned where that is too much to keep.
         entries = 2 * max(patience(n, size) / 10, limit(n, size) / 10 / _EVERY)
-        stride = _EVERY * max(1, -(-int(entries) // (_LONG - 2)))
+        # Nor more than the generations' dtype can count, which a million parameters would ask for.
+        stride = min(_EVERY * max(1, -(-int(entries) // (_LONG - 2))), jnp.iinfo(jnp.int32).max)
         infinite = jnp.full((), jnp.inf, mean.dtype)
         recent = jnp.full(min(_RECENT, _recent(n, size)), jnp.inf, mean.dtype)
         long = jnp.full(min(_LONG, int(entries) + 2), jnp.inf, mean.dtype)

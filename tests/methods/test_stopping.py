@@ -121,3 +121,14 @@ def test_long_histories_are_thinned():
 def test_tolerances_are_checked():
     with pytest.raises(ValueError, match=r"Tolerances: tolfun is -1.0; it must be at least 0"):
         Tolerances(tolfun=-1.0)
+
+
+def test_a_million_parameters_have_a_trail_that_can_be_counted():
+    """Their patience is beyond what an int32 holds."""
+    n, trail = 10_000_000, Trail.start(jnp.zeros(1), jnp.ones(1), 52)
+    large = jax.eval_shape(lambda mean: Trail.start(mean, mean, 52), jax.ShapeDtypeStruct((n,), jnp.float32))
+    trail = eqx.tree_at(lambda t: (t.recent, t.best, t.median), trail, (jnp.zeros(2000), jnp.zeros(9), jnp.zeros(9)))
+    trail = Trail(**{**vars(trail), "stride": large.stride})
+    after = trail.after(jnp.arange(52.0), jnp.zeros(1), jnp.asarray(7), 1e-9)
+    found = after.found(evolve.Tolerances(), jnp.asarray(8), n, 52)
+    assert not any(map(bool, found.values()))
