@@ -206,5 +206,5 @@ def test_stopping_is_said_by_its_criteria():
 def test_restarts_start_between_both_edges_or_neither():
     both = Job(parse_problem("sphere"), Named("bipop", {"low": -4.0, "high": 4.0}), {}, {}).build()[1]
     assert both.start == evolve.Uniform(-4.0, 4.0)
-    with pytest.raises(UsageError, match="low is -4.0 and high is None; give both, or none"):
+    with pytest.raises(UsageError, match=r"low is -4\.0 and high is None; give both, or none"):
         Job(parse_problem("sphere"), Named("bipop", {"low": -4.0}), {}, {}).build()
