@@ -3,8 +3,10 @@
 import contextlib
 import os
 
-# Before JAX is imported, here and in every subprocess of a test.
+# Before JAX is imported, here and in every subprocess of a test. Most tests run many small programs once or twice, so
+# XLA compiles quickly instead of well, which halves their time; `optimized` is for the others.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
 import jax
@@ -21,6 +23,13 @@ hypothesis.settings.register_profile("suite", deadline=None, max_examples=25, de
 hypothesis.settings.load_profile("suite")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget():
+    """Compiled programs of a module are not needed after it; all of them together take many gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Double precision for one test."""
@@ -29,15 +38,8 @@ def x64():
 
 
 @pytest.fixture
-def unoptimized():
-    """XLA compiles quickly instead of well: for tests of many small programs, each of which runs once or twice."""
-    with _set("jax_disable_most_optimizations"):
-        yield
-
-
-@pytest.fixture
 def optimized():
-    """XLA compiles well after all: for a test of many generations in a module of small programs."""
+    """XLA compiles well: for a test of many generations."""
     with _set("jax_disable_most_optimizations", False):
         yield
 

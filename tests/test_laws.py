@@ -21,10 +21,7 @@ from evolve.backend.device import ask_oracle
 from evolve.core import Drawn, Geometry, Optimizer, Stored
 from evolve.core.lowrank import form
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:LowRank"),  # a reshaped matrix is formed, which it says once
-    pytest.mark.usefixtures("unoptimized"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:LowRank")  # a reshaped matrix is formed, which it says once
 FAILURES = (np.nan, np.inf, -np.inf)
 
 
@@ -33,6 +30,21 @@ def each(claim=None):
     names = [name for name, row in ROWS.items() if claim is None or claim in row.claims.split()]
     rows = [pytest.param(name, id=name, marks=pytest.mark.xdist_group(name)) for name in names]
     return pytest.mark.parametrize("name", rows)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _row():
+    """The row whose programs are kept."""
+    return [""]
+
+
+@pytest.fixture(autouse=True)
+def _forget_other_rows(request, _row):
+    """A row's programs serve its own tests only; those of the whole table take many gigabytes."""
+    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
+    if name and name != _row[0]:
+        jax.clear_caches()
+        _row[0] = name
 
 
 def test_every_public_optimizer_stands_in_the_table():

@@ -35,7 +35,6 @@ def redrawn(monkeypatch):
     monkeypatch.setattr(population, "_KEPT", 0)
 
 
-@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize(
     ("law", "chunk"),
     [*((LAWS[0], chunk) for chunk in (1, 4, 5, 14, 100, "auto")), *((LAWS[1], n) for n in (1, 5, 8)), (LAWS[2], 4)],
@@ -48,7 +47,6 @@ def test_chunks_change_nothing(law, chunk):
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize("chunk", [4, 5])
 @pytest.mark.parametrize("kind", ["stored", "kept"])
 def test_chunks_of_what_is_remembered(kind, chunk, monkeypatch):
@@ -62,7 +60,6 @@ def test_chunks_of_what_is_remembered(kind, chunk, monkeypatch):
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize("chunk", [4, 14])
 def test_own_keys_do_not_depend_on_the_chunk(chunk):
     noise = wrap(lambda p, key: jax.random.normal(key) + 0 * p["b"][0], START)
@@ -72,7 +69,6 @@ def test_own_keys_do_not_depend_on_the_chunk(chunk):
     np.testing.assert_allclose(losses, np.repeat(jax.vmap(jax.random.normal)(keys), 2), rtol=1e-6)
 
 
-@pytest.mark.usefixtures("unoptimized")
 def test_within_vmap():
     """Over centers, as several seeds at once need it."""
     device = Device(chunk=4)
@@ -138,7 +134,6 @@ def test_live_bytes_looks_into_inner_programs():
     assert 40_000 <= live_bytes(looped.jaxpr) <= 90_000
 
 
-@pytest.mark.usefixtures("unoptimized")
 def test_memory_too_small_for_one_pair_still_evaluates_it():
     many = around(LAWS[1])
     tight, ample = (jax.jit(lambda d=d: d.evaluate(PROBLEM, many, KEY))() for d in (Device(memory=1), Device()))

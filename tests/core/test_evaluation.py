@@ -14,8 +14,6 @@ from jax import lax
 from evolve.core import Antithetic, Drawn, Gaussian, Geometry, LowRank, Population, lowrank, population, wrap
 from evolve.core.evaluation import batch_losses, checked, graded
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 KEY = jax.random.key(2)
 SIZE, E, M, H, N = 22, 5, 19, 17, 13  # all different, so that a shape says what it is
 X = jax.random.normal(jax.random.key(0), (E, M))

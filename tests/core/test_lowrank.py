@@ -11,8 +11,6 @@ from jax import lax
 
 from evolve.core import Factored, Perturbed, lowrank
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 K = jax.random.split(jax.random.key(0), 6)
 M, N, R, E = 6, 5, 2, 3
 WEIGHT = Perturbed(jax.random.normal(K[0], (M, N)), jax.random.normal(K[1], (M, R)), jax.random.normal(K[2], (N, R)))

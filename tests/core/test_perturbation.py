@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from evolve.core import Antithetic, Factored, Gaussian, LowRank, Rademacher, Sparse, perturbation
 from evolve.core.lowrank import form
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 BASE = [Gaussian(), LowRank(1), LowRank(3, Rademacher()), Sparse(0.3, Rademacher()), Sparse(0.5, LowRank(2))]
 PAIRED = [Antithetic(Rademacher()), Antithetic(LowRank(2)), Antithetic(Sparse(0.5))]
 EVERY = [*BASE, *PAIRED, Antithetic(Antithetic(LowRank(1)))]

@@ -8,8 +8,6 @@ import pytest
 from evolve.core import Antithetic, Drawn, Gaussian, Geometry, LowRank, Population, Stored, population
 from evolve.core.lowrank import form
 
-pytestmark = pytest.mark.usefixtures("unoptimized")
-
 KEY = jax.random.key(5)
 SIZE = 6
 LAWS = [Gaussian(), Antithetic(LowRank(1))]

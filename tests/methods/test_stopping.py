@@ -9,7 +9,7 @@ import pytest
 
 import evolve
 from evolve import CMAES, SepCMAES, Tolerances
-from evolve.methods.stopping import REASONS, Trail, limit, patience
+from evolve.methods.stopping import REASONS, Trail, limit, patience, quantiles
 
 N = 4
 
@@ -129,6 +129,6 @@ def test_a_million_parameters_have_a_trail_that_can_be_counted():
     large = jax.eval_shape(lambda mean: Trail.start(mean, mean, 52), jax.ShapeDtypeStruct((n,), jnp.float32))
     trail = eqx.tree_at(lambda t: (t.recent, t.best, t.median), trail, (jnp.zeros(2000), jnp.zeros(9), jnp.zeros(9)))
     trail = Trail(**{**vars(trail), "stride": large.stride})
-    after = trail.after(jnp.arange(52.0), jnp.zeros(1), jnp.asarray(7), 1e-9)
-    found = after.found(evolve.Tolerances(), jnp.asarray(8), n, 52)
+    after = trail.after(quantiles(jnp.arange(52.0), 52), jnp.zeros(1), jnp.asarray(7), 1e-9)
+    found = after.found(evolve.Tolerances(), jnp.asarray(8), n, 52, 52)
     assert not any(map(bool, found.values()))

@@ -80,7 +80,6 @@ def test_traced_numbers_make_the_same_landscape(x64):
             np.testing.assert_allclose(leaf, other, rtol=tolerance, atol=100 * tolerance)
 
 
-@pytest.mark.usefixtures("unoptimized")
 def test_one_program_serves_all_and_stacked_ones_equal_a_loop():
     traces = []
 
@@ -123,7 +122,6 @@ def test_float32_keeps_its_digits_near_the_minimum():
             np.testing.assert_allclose(row, expected, rtol=2e-3, err_msg=f"f{problem.function}")
 
 
-@pytest.mark.usefixtures("unoptimized")
 def test_gradients_are_finite():
     gradient = eqx.filter_jit(lambda problem, x: jax.vmap(jax.grad(lambda x: problem.excess(x)))(x))
     far = np.random.default_rng(0).uniform(-60, 60, (30, 4)).astype(np.float32)
@@ -150,7 +148,6 @@ def test_a_minimum_of_zero_makes_the_loss_the_excess():
     np.testing.assert_array_equal(loss, losses(BBOB(8, 5, 2), x)[1])
 
 
-@pytest.mark.usefixtures("unoptimized")
 def test_the_report_is_how_far_it_is_from_the_minimum():
     problem = BBOB(1, 5)
     report = eqx.filter_jit(problem.report)(problem.x_opt + jnp.array([3.0, 0.0, 0.0, 4.0, 0.0]))
