@@ -255,6 +255,11 @@ class Factors(Diagonal):
         return type(self)(self.scales * jnp.exp2((squares - (1 - keep)) / 2) / step.unit)
 
 
+def follow(path: Float[Array, " n"], rate: Any, mu_eff: Array, step: Float[Array, " n"]) -> Float[Array, " n"]:
+    """An evolution path with one more step of the mean (eqs. 43 and 45)."""
+    return (1 - rate) * path + jnp.sqrt(rate * (2 - rate) * mu_eff) * step
+
+
 def unit(axes: Float[Array, " n"]) -> Float[Array, ""]:
     """One, or the power of two next to the longest axis where that has drifted far from one.
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from evolve.core.checks import check_population, check_positive
@@ -14,7 +15,8 @@ from evolve.core.population import Population, StoredPairs
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, begin, float_dtype, select
 from evolve.methods.cma_parameters import default_population
-from evolve.methods.nes import in_range, selection, usable
+from evolve.methods.covariance import follow
+from evolve.methods.nes import in_range, selection, table, usable
 
 
 class CRFMNESState(eqx.Module):
@@ -86,15 +88,13 @@ class CRFMNES(Optimizer):
 
         # Of the weights in use: ties share theirs, and a failed member's go to the others.
         mu_eff = 1 / jnp.sum(chosen**2)
-        pull = jnp.sqrt(p.c_sigma * (2 - p.c_sigma) * mu_eff)
-        path_sigma = (1 - p.c_sigma) * state.path_sigma + pull * (chosen @ z)
+        path_sigma = follow(state.path_sigma, p.c_sigma, mu_eff, chosen @ z)
         length = jnp.linalg.norm(path_sigma)
         moving = length >= p.chi
         weights = jnp.where(moving, _by_distance(chosen, z, p.steepness * jnp.sqrt(share)), chosen) - 1 / size
 
         shift = weights @ d
-        pull = jnp.sqrt(p.c_c * (2 - p.c_c) * mu_eff)
-        path_c = (1 - p.c_c) * state.path_c + pull * shift
+        path_c = follow(state.path_c, p.c_c, mu_eff, shift)
         # The path is one more member, with a weight of its own.
         members = jnp.concatenate([y, (path_c / state.scales)[None]])
         each = jnp.append(weights * p.shape_rate(share), p.c_1 * share)
@@ -127,8 +127,7 @@ class _Rates(NamedTuple):
     @classmethod
     def of(cls, n: int, size: int) -> "_Rates":
         """All of them, from the weights of a population without ties and failures."""
-        raw = [max(0.0, math.log(size / 2 + 1) - math.log(i)) for i in range(1, size + 1)]
-        mu_eff = sum(raw) ** 2 / sum(x**2 for x in raw)
+        mu_eff = float(1 / np.sum(table(size) ** 2))
         c_sigma = (mu_eff + 2) / (n + mu_eff + 5)
         c_c = (4 + mu_eff / n) / (n + 4 + 2 * mu_eff / n)
         # Below six dimensions the paper's rate is not positive: the path then teaches nothing.

@@ -16,7 +16,8 @@ from evolve.core.shaping import recombination, sort
 from evolve.core.trees import Geometry, Params, begin, float_dtype
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
 from evolve.methods.colored import Colored, Growth, weigh
-from evolve.methods.covariance import Shape, Step, unit
+from evolve.methods.covariance import Shape, Step, follow, unit
+from evolve.methods.nes import in_range
 from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code, quantiles
 
 
@@ -106,11 +107,11 @@ class CMA(Growing):
         # Of the weights in use: ties share theirs, and a failed member's go to the others.
         mu_eff = 1 / jnp.sum(mean_weights**2)
         mean = state.mean + state.sigma * shift  # eq. 42
-        path_sigma = _follow(state.path_sigma, p.c_sigma, mu_eff, state.shape.whiten(shift))  # eq. 43
+        path_sigma = follow(state.path_sigma, p.c_sigma, mu_eff, state.shape.whiten(shift))  # eq. 43
         length, moved = jnp.linalg.norm(path_sigma), unit(state.shape.axes)
         sigma = _step_size(state.sigma * moved, length, p)
         stalled = _stalls(length, state.generation, p, geometry.size)
-        path_c = _follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), state.shape.local(shift))  # eq. 45
+        path_c = follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), state.shape.local(shift))  # eq. 45
         step = Step(moments, jnp.sum(weights), path_c, stalled, state.generation, moved)
         shape = state.shape.learned(step, p)
         if self.min_std is not None:
@@ -172,17 +173,10 @@ class CMA(Growing):
         return *both, mean_weights, weights, seen
 
 
-def _follow(path: Float[Array, " n"], rate: float, mu_eff: Array, step: Float[Array, " n"]) -> Float[Array, " n"]:
-    """An evolution path with one more step (eqs. 43 and 45)."""
-    return (1 - rate) * path + jnp.sqrt(rate * (2 - rate) * mu_eff) * step
-
-
 def _step_size(sigma: Float[Array, ""], length: Float[Array, ""], p: Parameters) -> Float[Array, ""]:
     """Cumulative step-size adaptation (eq. 44), kept within what the dtype can square."""
     # The cap keeps one lucky generation from multiplying sigma by more than e, as pycma does.
-    sigma = sigma * jnp.exp(jnp.minimum(1.0, p.c_sigma / p.d_sigma * (length / p.chi - 1)))
-    limits = jnp.finfo(sigma.dtype)
-    return jnp.clip(sigma, limits.tiny * 2**12, limits.max / 2**12)
+    return in_range(sigma * jnp.exp(jnp.minimum(1.0, p.c_sigma / p.d_sigma * (length / p.chi - 1))))
 
 
 def _stalls(length: Float[Array, ""], generation: Int[Array, ""], p: Parameters, n: int) -> Bool[Array, ""]:

@@ -14,9 +14,13 @@ def selection(losses: Float[Array, " size"], dtype: np.dtype) -> Float[Array, " 
 
     Ties share theirs, and a failed member's go to the others.
     """
-    size = losses.shape[0]
+    return recombination(losses, jnp.asarray(table(losses.shape[0]), dtype))
+
+
+def table(size: int) -> np.ndarray:
+    """The weights of `selection` by rank, best first, where nobody ties or fails."""
     raw = np.maximum(0, math.log(size / 2 + 1) - np.log(np.arange(1, size + 1)))
-    return recombination(losses, jnp.asarray(raw / raw.sum(), dtype))
+    return raw / raw.sum()
 
 
 def utilities(losses: Float[Array, " size"], dtype: np.dtype) -> Float[Array, " size"]:

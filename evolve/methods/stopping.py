@@ -190,8 +190,7 @@ class Trail(eqx.Module):
 
 def quantiles(ranked: Float[Array, " size"], count: Any) -> Float[Array, " four"]:
     """Best, median, upper quartile and worst of the first `count` losses, which are sorted."""
-    middle = ranked[(count - 1) // 2] / 2 + ranked[count // 2] / 2
-    return jnp.stack([ranked[0], middle, ranked[3 * count // 4], ranked[count - 1]])
+    return jnp.stack([ranked[0], _middle(ranked, count), ranked[3 * count // 4], ranked[count - 1]])
 
 
 def code(found: Found) -> Int[Array, ""]:
@@ -225,5 +224,9 @@ def _age(newest: Int[Array, ""], ring: Float[Array, " length"]) -> Int[Array, " 
 
 
 def _median(values: Float[Array, " length"], chosen: Bool[Array, " length"]) -> Float[Array, ""]:
-    ranked, count = jnp.sort(jnp.where(chosen, values, jnp.inf)), jnp.sum(chosen)
+    return _middle(jnp.sort(jnp.where(chosen, values, jnp.inf)), jnp.sum(chosen))
+
+
+def _middle(ranked: Float[Array, " length"], count: Any) -> Float[Array, ""]:
+    """The median of the first `count`, halved before it is added: nothing overflows."""
     return ranked[(count - 1) // 2] / 2 + ranked[count // 2] / 2

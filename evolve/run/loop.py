@@ -154,15 +154,15 @@ def _block(task: Task, carry: Carry, until: Int[Array, ""]) -> Any:
         return after if task.seeds is None else select(going, after, carry)
 
     def body(loop: Any) -> Any:
-        carry, rows, filled = loop
-        going, now = due(task, carry, until)
+        carry, rows, filled, going, now = loop
         carry = each_seed(task, one)(going, carry, task.run_key)
         row, _ = look(task, carry)
         rows = {name: rows[name].at[filled].set(row[name]) for name in rows}
-        return carry, rows, filled + ((now + 1) % stride(now + 1) == 0)
+        # Asked once: the criteria of a method that stops by itself cost as much as a small generation.
+        return carry, rows, filled + ((now + 1) % stride(now + 1) == 0), *due(task, carry, until)
 
-    start = (carry, rows, jnp.zeros((), jnp.int32))
-    carry, rows, filled = jax.lax.while_loop(lambda loop: jnp.any(due(task, loop[0], until)[0]), body, start)
+    start = (carry, rows, jnp.zeros((), jnp.int32), *due(task, carry, until))
+    carry, rows, filled, *_ = jax.lax.while_loop(lambda loop: jnp.any(loop[3]), body, start)
     return carry, rows, filled, look(task, carry)
 
 
