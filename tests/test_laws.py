@@ -210,7 +210,7 @@ def test_chunks_change_neither_draws_nor_results(name):
 def test_device_count_changes_neither_draws_nor_results():
     """One process with eight devices runs the whole table, once on one of them and once on all."""
     tests = Path(__file__).parent
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    flags = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"}
     paths = {"PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
     command = [sys.executable, "-W", "ignore", str(tests / "laws" / "mesh.py")]
     done = subprocess.run(command, env=os.environ | flags | paths, capture_output=True, text=True, check=False)

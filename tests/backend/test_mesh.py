@@ -46,9 +46,7 @@ print(json.dumps(report))
 def report():
     root = Path(__file__).parents[2]
     several = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
         "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=several, capture_output=True, text=True, check=False)
