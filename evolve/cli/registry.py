@@ -134,6 +134,8 @@ OPTIMIZERS: dict[str, Entry] = {
         "crfmnes": evolve.CRFMNES,
         "pgpe": evolve.PGPE,
         "ars": evolve.ARS,
+        "maes": evolve.MAES,
+        "lmmaes": evolve.LMMAES,
         "genetic": evolve.GeneticAlgorithm,
         "annealing": evolve.SimulatedAnnealing,
         "random": evolve.RandomSearch,

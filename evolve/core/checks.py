@@ -19,7 +19,7 @@ def check_count(owner: Any, least: int, most: int | None = None, **counts: Any) 
         It is out of range.
     """
     for option, value in counts.items():
-        name = f"{type(owner).__name__}: {option} is {value!r}"
+        name = f"{getattr(owner, '__name__', type(owner).__name__)}: {option} is {value!r}"
         try:
             number = operator.index(value)
         except TypeError:

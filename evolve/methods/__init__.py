@@ -2,11 +2,14 @@
 
 from evolve.methods.annealing import SimulatedAnnealing
 from evolve.methods.ars import ARS
+from evolve.methods.auto import Choice, auto
 from evolve.methods.clipup import ClipUp
 from evolve.methods.cma import CMAES
 from evolve.methods.crfmnes import CRFMNES
 from evolve.methods.genetic import GeneticAlgorithm
 from evolve.methods.gradient import Gradient
+from evolve.methods.lmmaes import LMMAES
+from evolve.methods.maes import MAES
 from evolve.methods.openes import OpenES
 from evolve.methods.pgpe import PGPE
 from evolve.methods.random_search import RandomSearch
@@ -20,9 +23,12 @@ __all__ = [
     "ARS",
     "CMAES",
     "CRFMNES",
+    "LMMAES",
+    "MAES",
     "PGPE",
     "SNES",
     "XNES",
+    "Choice",
     "ClipUp",
     "GeneticAlgorithm",
     "Gradient",
@@ -33,4 +39,5 @@ __all__ = [
     "SimulatedAnnealing",
     "Tolerances",
     "Uniform",
+    "auto",
 ]

@@ -37,10 +37,14 @@ class Colored(Directions):
         """Members drawn at once."""
         return self.size
 
-    def flat(self, number: Int[Array, ""] | int) -> Float[Array, "block n"]:
-        """A block, as rows."""
+    def white(self, number: Int[Array, ""] | int) -> Float[Array, "block n"]:
+        """A block of white noise, as rows."""
         key = jax.random.fold_in(self.key, number)
-        return self.shape.color(jax.random.normal(key, (self.size, self.geometry.size), float_dtype()))
+        return jax.random.normal(key, (self.size, self.geometry.size), float_dtype())
+
+    def flat(self, number: Int[Array, ""] | int) -> Float[Array, "block n"]:
+        """The same, colored."""
+        return self.shape.color(self.white(number))
 
     def one(self, i: Int[Array, ""] | int) -> Params:
         """Its block's row."""
@@ -55,18 +59,25 @@ class Colored(Directions):
     def combine(self, weights: Float[Array, " size"]) -> Params:
         """Block by block."""
         count = weights.shape[0]
-        total = self.total(jnp.asarray(count), (weights,), lambda y, weights: weights @ y)
+        total = self.total(jnp.asarray(count), (weights,), lambda y, z, weights: weights @ y)
         return self.geometry.unravel(total)
 
     def total(self, count: Int[Array, ""], weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
-        """The sum over blocks of `part(y, *weights)`, as far as `count` members reach."""
+        """The sum over blocks of `part(y, z, *weights)`, as far as `count` members reach.
+
+        z is the white noise for a shape that keeps it, else None.
+        """
+
+        def sums(number: Any, some: list[Array]) -> Any:
+            z = self.white(number)
+            return part(self.shape.color(z), z if self.shape.keeps_white else None, *some)
 
         def add(loop: Any) -> Any:
             number, total = loop
             some = [jax.lax.dynamic_slice(each, (number * self.size,), (self.size,)) for each in weights]
-            return number + 1, jax.tree.map(jnp.add, total, part(self.flat(number), *some))
+            return number + 1, jax.tree.map(jnp.add, total, sums(number, some))
 
-        empty = jax.eval_shape(lambda: part(self.flat(0), *(each[: self.size] for each in weights)))
+        empty = jax.eval_shape(lambda: sums(0, [each[: self.size] for each in weights]))
         start = (jnp.zeros((), jnp.int32), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty))
         return jax.lax.while_loop(lambda loop: loop[0] * self.size < count, add, start)[1]
 

@@ -1,7 +1,7 @@
 """Shapes of a normal distribution N(0, C), and what one generation of CMA-ES teaches them."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ class Step(eqx.Module):
 
     moments: Any  # the sum of what `Shape.moments` makes of the members
     total: Float[Array, ""]  # of all weights, the negative ones included
+    white: Float[Array, " n"]  # the mean's step as white noise
+    mu_eff: Float[Array, ""]  # by which that is shorter than the members', squared
     path: Float[Array, " n"]  # p_c, of what `Shape.local` makes of each step of the mean
     stalled: Bool[Array, ""]  # h_sigma = 0
     generation: Int[Array, ""]  # 0, 1, ...: the one being learned from
@@ -37,6 +39,8 @@ def balanced(weights: Float[Array, " some"], whitened: Float[Array, "some n"]) -
 class Shape(eqx.Module):
     """The sampling distribution N(0, C) up to its size: how to draw from it, how to undo it, how to learn it."""
 
+    keeps_white: ClassVar[bool] = False  # whether it learns from the members' white noise, which undoing would cost
+
     @classmethod
     @abstractmethod
     def start(cls, deviations: Float[Array, " n"]) -> "Shape":
@@ -51,16 +55,21 @@ class Shape(eqx.Module):
         """A direction back to white noise."""
 
     @abstractmethod
-    def local(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
-        """A direction in the coordinates in which the path p_c adds up."""
+    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
+        """A step of the mean, also given as white noise, in the coordinates in which the path p_c adds up."""
 
     def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
         """The path p_c after the shape has become `unit` times smaller."""
         return path / unit
 
     @abstractmethod
-    def moments(self, y: Float[Array, "some n"], weights: Float[Array, " some"]) -> Any:
-        """What some members teach: a sum over them, so that the whole population need not be at hand at once."""
+    def moments(
+        self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
+    ) -> Any:
+        """What some members teach: a sum over them, so that the whole population need not be at hand at once.
+
+        `z` is their white noise, for a shape that keeps it.
+        """
 
     @abstractmethod
     def learned(self, step: Step, p: Parameters) -> "Shape":
@@ -72,8 +81,13 @@ class Shape(eqx.Module):
 
     @property
     @abstractmethod
-    def axes(self) -> Float[Array, " n"]:
-        """Standard deviations along the principal axes, in any order."""
+    def axes(self) -> Float[Array, " some"]:
+        """Standard deviations along the principal axes, in any order, each at least once."""
+
+    @property
+    def unit(self) -> Float[Array, ""]:
+        """What of the shape's size is to move into sigma."""
+        return unit(self.axes)
 
     @property
     @abstractmethod
@@ -112,15 +126,19 @@ class Full(Shape):
 
     def whiten(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
         """B D^-1 B^T U^-1 y."""
-        return ((self.local(y) @ self.basis) / self.scales) @ self.basis.T
+        return (((y / self.units) @ self.basis) / self.scales) @ self.basis.T
 
-    def local(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
         """U^-1 y."""
+        del white
         return y / self.units
 
-    def moments(self, y: Float[Array, "some n"], weights: Float[Array, " some"]) -> Float[Array, "n n"]:
+    def moments(
+        self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
+    ) -> Float[Array, "n n"]:
         """sum_i w_i y_i y_i^T."""
-        y = self.local(y)
+        del z
+        y = y / self.units
         weights = balanced(weights, (y @ self.basis) / self.scales)  # the length needs no rotation back
         return (y.T * weights) @ y
 
@@ -188,12 +206,16 @@ class Diagonal(Shape):
         """D^-1 y."""
         return y / self.scales
 
-    def local(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
         """Y as it is."""
+        del white
         return y
 
-    def moments(self, y: Float[Array, "some n"], weights: Float[Array, " some"]) -> Float[Array, " n"]:
+    def moments(
+        self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
+    ) -> Float[Array, " n"]:
         """sum_i w_i y_i^2."""
+        del z
         return balanced(weights, self.whiten(y)) @ y**2
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
@@ -231,9 +253,10 @@ class Diagonal(Shape):
 class Factors(Diagonal):
     """diag(scales^2), learned by multiplying, so that no factor can become negative (pycma's CMA_diagonal)."""
 
-    def local(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
         """D^-1 y: the path is one of whitened steps."""
-        return self.whiten(y)
+        del y
+        return white
 
     def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
         """D p."""
@@ -244,8 +267,11 @@ class Factors(Diagonal):
         del unit
         return path
 
-    def moments(self, y: Float[Array, "some n"], weights: Float[Array, " some"]) -> Float[Array, " n"]:
+    def moments(
+        self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
+    ) -> Float[Array, " n"]:
         """sum_i w_i z_i^2."""
+        del z
         return weights @ self.whiten(y) ** 2
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
@@ -260,7 +286,7 @@ def follow(path: Float[Array, " n"], rate: Any, mu_eff: Array, step: Float[Array
     return (1 - rate) * path + jnp.sqrt(rate * (2 - rate) * mu_eff) * step
 
 
-def unit(axes: Float[Array, " n"]) -> Float[Array, ""]:
+def unit(axes: Float[Array, " some"]) -> Float[Array, ""]:
     """One, or the power of two next to the longest axis where that has drifted far from one.
 
     The size of C and sigma are one number too many: on plateaus they drift apart until one underflows. A power of two

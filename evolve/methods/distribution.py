@@ -16,7 +16,7 @@ from evolve.core.shaping import recombination, sort
 from evolve.core.trees import Geometry, Params, begin, float_dtype
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
 from evolve.methods.colored import Colored, Growth, weigh
-from evolve.methods.covariance import Shape, Step, follow, unit
+from evolve.methods.covariance import Shape, Step, follow
 from evolve.methods.nes import in_range
 from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code, quantiles
 
@@ -26,7 +26,7 @@ class CMAState(eqx.Module):
 
     mean: Float[Array, " n"]
     sigma: Float[Array, ""]
-    shape: Any  # Full, Diagonal or Factors
+    shape: Any  # a `Shape`
     path_sigma: Float[Array, " n"]
     path_c: Float[Array, " n"]
     generation: Int[Array, ""]
@@ -35,10 +35,17 @@ class CMAState(eqx.Module):
     growth: Growth | None  # None where the population is the optimizer's own
 
 
+class White(Stored):
+    """Stored directions with the white noise that they were made of, for shapes that would have to solve for it."""
+
+    white: Float[Array, "size n"]
+
+
 class CMA(Growing):
     """Sampling, mean, paths and step size; a variant says which shape it learns, and how fast."""
 
     reasons: ClassVar[tuple[str, ...]] = REASONS
+    waits: ClassVar[bool] = True  # whether the path p_c waits while sigma is about to grow
 
     sigma: Scalar = 0.3
     population: int | None = eqx.field(static=True, default=None)
@@ -76,7 +83,7 @@ class CMA(Growing):
         n = Geometry.of(params).size
         block = self.default_size(n)
         most = -(-most // block) * block
-        p = parameters(n, jnp.asarray(size), self.active, self._kind()[1], most)
+        p = self._constants(n, jnp.asarray(size), most)
         return self._begin(params, spread, Growth(jax.tree.map(jnp.asarray, p), most, block))
 
     def _begin(self, params: Params, spread: Any, growth: Growth | None) -> CMAState:
@@ -84,7 +91,7 @@ class CMA(Growing):
         mean = geometry.ravel(start)
         deviations = jnp.ones_like(mean) if self.stds is None else _spread(self, "stds", geometry)
         sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
-        shape, generation = self._kind()[0].start(deviations), jnp.zeros((), jnp.int32)
+        shape, generation = self._shape(deviations), jnp.zeros((), jnp.int32)
         stops = self.stopping is not None
         trail = Trail.start(mean, sigma * deviations, self.default_size(geometry.size)) if stops else None
         return CMAState(mean, sigma, shape, zeros, zeros, generation, geometry, trail, growth)
@@ -97,22 +104,26 @@ class CMA(Growing):
             drawn = Colored(state.shape, key, geometry, growth.block)
             return Population(center, state.sigma, drawn, key, geometry, growth.most, growth.parameters.size)
         size = self.default_size(geometry.size)
-        y = state.shape.color(jax.random.normal(key, (size, geometry.size), float_dtype()))
-        return Population(center, state.sigma, Stored(jax.vmap(geometry.unravel)(y)), key, geometry, size)
+        z = jax.random.normal(key, (size, geometry.size), float_dtype())
+        tree = jax.vmap(geometry.unravel)(state.shape.color(z))
+        directions = White(tree, z) if state.shape.keeps_white else Stored(tree)
+        return Population(center, state.sigma, directions, key, geometry, size)
 
     def learn(self, state: CMAState, population: Population, losses: Float[Array, " size"]) -> CMAState:
         """Mean, paths, step size and shape (eqs. 41-47)."""
         p, geometry = self._parameters(state), state.geometry
-        shift, moments, mean_weights, weights, seen = self._gather(state, population, losses, p)
+        (shift, white, moments), mean_weights, weights, seen = self._gather(state, population, losses, p)
+        white = state.shape.whiten(shift) if white is None else white
         # Of the weights in use: ties share theirs, and a failed member's go to the others.
         mu_eff = 1 / jnp.sum(mean_weights**2)
         mean = state.mean + state.sigma * shift  # eq. 42
-        path_sigma = follow(state.path_sigma, p.c_sigma, mu_eff, state.shape.whiten(shift))  # eq. 43
-        length, moved = jnp.linalg.norm(path_sigma), unit(state.shape.axes)
-        sigma = _step_size(state.sigma * moved, length, p)
-        stalled = _stalls(length, state.generation, p, geometry.size)
-        path_c = follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), state.shape.local(shift))  # eq. 45
-        step = Step(moments, jnp.sum(weights), path_c, stalled, state.generation, moved)
+        path_sigma = follow(state.path_sigma, p.c_sigma, mu_eff, white)  # eq. 43
+        length, moved = jnp.linalg.norm(path_sigma), state.shape.unit
+        sigma = _step_size(state.sigma * moved, self._growth(length, p, geometry.size))
+        stalled = _stalls(length, state.generation, p, geometry.size) & self.waits
+        local = state.shape.local(shift, white)
+        path_c = follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), local)  # eq. 45
+        step = Step(moments, jnp.sum(weights), white, mu_eff, path_c, stalled, state.generation, moved)
         shape = state.shape.learned(step, p)
         if self.min_std is not None:
             shape = shape.widened(_spread(self, "min_std", geometry) / sigma)
@@ -151,13 +162,26 @@ class CMA(Growing):
         n = state.geometry.size
         if state.growth is not None:
             return state.growth.parameters
-        return parameters(n, self.default_size(n), self.active, self._kind()[1])
+        return self._constants(n, self.default_size(n))
+
+    def _constants(self, n: int, size: Any, most: int | None = None) -> Parameters:
+        """Those of a population, which may be a traced number of at most `most`."""
+        return parameters(n, size, self.active, self._kind()[1], most)
+
+    def _shape(self, deviations: Float[Array, " n"]) -> Shape:
+        return self._kind()[0].start(deviations)
+
+    def _growth(self, length: Float[Array, ""], p: Parameters, n: int) -> Float[Array, ""]:
+        """By what log sigma grows, from the length of its path (eq. 44)."""
+        del n
+        return p.c_sigma / p.d_sigma * (length / p.chi - 1)
 
     def _gather(self, state: CMAState, population: Population, losses: Float[Array, " size"], p: Parameters) -> Any:
-        """The mean's step, what the members teach the shape, their weights for both, and quantiles of the losses."""
+        """The mean's step and what the members teach the shape, their weights for both, quantiles of the losses."""
 
-        def part(y: Array, mean_weights: Array, weights: Array) -> tuple[Array, Any]:
-            return mean_weights @ y, state.shape.moments(y, weights)
+        def part(y: Array, z: Array | None, mean_weights: Array, weights: Array) -> tuple[Array, Array | None, Any]:
+            white = None if z is None else mean_weights @ z
+            return mean_weights @ y, white, state.shape.moments(y, z, weights)
 
         if state.growth is not None:
             mean_weights, weights, seen = weigh(losses, state.growth)
@@ -167,16 +191,25 @@ class CMA(Growing):
             seen = quantiles(sort(losses)[1], p.size)
         mean_weights, weights = (each.astype(state.mean.dtype) for each in (mean_weights, weights))
         if isinstance(population.directions, Colored):
-            both = population.directions.total(p.size, (mean_weights, weights), part)
+            sums = population.directions.total(p.size, (mean_weights, weights), part)
         else:
-            both = part(jax.vmap(state.geometry.ravel)(population.stored), mean_weights, weights)
-        return *both, mean_weights, weights, seen
+            y = jax.vmap(state.geometry.ravel)(population.stored)
+            sums = part(y, _white(state.shape, population, y), mean_weights, weights)
+        return sums, mean_weights, weights, seen
 
 
-def _step_size(sigma: Float[Array, ""], length: Float[Array, ""], p: Parameters) -> Float[Array, ""]:
+def _white(shape: Shape, population: Population, y: Float[Array, "size n"]) -> Float[Array, "size n"] | None:
+    """The noise that the members were made of, for a shape that learns from it."""
+    if not shape.keeps_white:
+        return None
+    kept = population.directions
+    return kept.white if isinstance(kept, White) else shape.whiten(y)  # members from elsewhere bring none
+
+
+def _step_size(sigma: Float[Array, ""], growth: Float[Array, ""]) -> Float[Array, ""]:
     """Cumulative step-size adaptation (eq. 44), kept within what the dtype can square."""
     # The cap keeps one lucky generation from multiplying sigma by more than e, as pycma does.
-    return in_range(sigma * jnp.exp(jnp.minimum(1.0, p.c_sigma / p.d_sigma * (length / p.chi - 1))))
+    return in_range(sigma * jnp.exp(jnp.minimum(1.0, growth)))
 
 
 def _stalls(length: Float[Array, ""], generation: Int[Array, ""], p: Parameters, n: int) -> Bool[Array, ""]:

@@ -8,6 +8,8 @@ from evolve import (
     ARS,
     CMAES,
     CRFMNES,
+    LMMAES,
+    MAES,
     PGPE,
     SNES,
     XNES,
@@ -77,6 +79,8 @@ ROWS: dict[str, Row] = {
     "XNES": Row(XNES(0.5, 16), 1200, 3000, 3000, "ranks rotation"),
     "XNES rates": Row(XNES(0.5, 16, 0.9, 0.2, 0.2), 1200, 3000, 3000, "ranks rotation"),
     "CRFMNES": Row(CRFMNES(0.5, 16), 450, 100_000, 2400, "ranks"),
+    "MAES": Row(MAES(0.5, 16), 800, 3500, 3500, "ranks rotation"),
+    "LMMAES": Row(LMMAES(0.5, 16, stopping=None), 1500, 80_000, 6000, "ranks rotation"),
     "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
     "Genetic tournament": Row(
         GeneticAlgorithm(16, 8, 2, SHRINK, 0.5, "tournament"), 5000, BLIND, 25_000, "ranks places"

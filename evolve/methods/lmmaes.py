@@ -1,0 +1,209 @@
+"""Limited-memory matrix adaptation (Loshchilov, Glasmachers and Beyer 2019, IEEE TEVC 23(2), arXiv:1705.06693)."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float, Int
+
+from evolve.core.checks import check_count
+from evolve.core.refresh import refresh
+from evolve.methods.cma_parameters import Parameters, Rates, default_population
+from evolve.methods.covariance import Shape, Step, follow
+from evolve.methods.distribution import CMA
+
+_MOST = 0.5  # of any rate; in few dimensions the paper's would exceed one
+
+
+class Chain(eqx.Module):
+    """A product of maps u_j I + v_j m_j m_j^T as one of rank m: y = scale z + V^T mix V z, where V holds the m_j."""
+
+    scale: Float[Array, ""]
+    mix: Float[Array, "m m"]
+
+    @classmethod
+    def of(cls, gram: Float[Array, "m m"], u: Float[Array, " m"], v: Float[Array, " m"]) -> "Chain":
+        """The first map acts first; `gram` is V V^T.
+
+        s_j = m_j . y_(j-1) depends on the s_k before it through V V^T alone: forward substitution gives all.
+        """
+        after = jnp.cumprod(u)
+        before = jnp.concatenate([jnp.ones_like(u[:1]), after[:-1]])
+        lower = jnp.tril(before[:, None] * gram * (v / after), -1)
+        solved = solve_triangular(jnp.eye(len(u), dtype=u.dtype) - lower, jnp.diag(before), lower=True)
+        return cls(after[-1], (after[-1] / after * v)[:, None] * solved)
+
+    def __call__(self, vectors: Float[Array, "m n"], z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """Two thin products for all rows of z."""
+        return self.scale * z + (z @ vectors.T @ self.mix.T) @ vectors
+
+
+class Vectors(Shape):
+    """C = U T T^T U with T = prod_j ((1 - c_j) I + c_j m_j m_j^T): m paths, each slower than the one before."""
+
+    vectors: Float[Array, "m n"]
+    gram: Float[Array, "m m"]  # V V^T
+    count: Int[Array, ""]  # generations; so many of the vectors act
+    units: Float[Array, " n"]  # U
+    scales: Float[Array, " some"]  # singular values of T, as they were looked at last
+    widths: Float[Array, " n"]  # lengths of its rows, likewise
+
+    @classmethod
+    def start(cls, deviations: Float[Array, " n"]) -> "Shape":
+        """With the paper's number of vectors."""
+        return cls.of(deviations, default_population(len(deviations)))
+
+    @classmethod
+    def of(cls, deviations: Float[Array, " n"], m: int) -> "Vectors":
+        """The identity between units."""
+        n, kind = len(deviations), deviations.dtype
+        scales = jnp.ones(min(m, n) + (n > m), kind)
+        vectors, gram, count = jnp.zeros((m, n), kind), jnp.zeros((m, m), kind), jnp.zeros((), jnp.int32)
+        return cls(vectors, gram, count, deviations, scales, jnp.ones_like(deviations))
+
+    def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """U T z (algorithm 1, lines 7-10), for all members together."""
+        return self.units * self._chain()(self.vectors, z)
+
+    def whiten(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
+        """T^-1 U^-1 y: each map undone by Sherman and Morrison's formula, the last first."""
+        c = self._rates()
+        v = -c / ((1 - c) * (1 - c + c * jnp.diagonal(self.gram)))
+        undone = Chain.of(self.gram[::-1, ::-1], 1 / (1 - c)[::-1], v[::-1])
+        return Chain(undone.scale, undone.mix[::-1, ::-1])(self.vectors, y / self.units)
+
+    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
+        """White noise."""
+        del y
+        return white
+
+    def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
+        """As it is: white noise has no size."""
+        del unit
+        return path
+
+    def moments(
+        self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
+    ) -> None:
+        """Nothing: the step of the mean is all that it learns from."""
+        del y, z, weights
+
+    def learned(self, step: Step, p: Parameters) -> "Shape":
+        """m_i <- (1 - c_i) m_i + sqrt(mu_eff c_i (2 - c_i)) sum_j w_j z_j (algorithm 1, lines 14-15)."""
+        m, n = self.vectors.shape
+        rates = jnp.minimum(_MOST, p.size / (n * 4.0 ** jnp.arange(m)))  # c_c,i
+        rates = rates.astype(self.vectors.dtype)[:, None]
+        vectors = jax.vmap(follow, (0, 0, None, None))(self.vectors, rates, step.mu_eff, step.white)
+        gram = jnp.matmul(vectors, vectors.T, precision="highest")
+        count = step.generation + 1
+        new = type(self)(vectors, gram, count, self.units, self.scales, self.widths)
+        scales, widths = refresh(count % m == 0, Vectors._look, new, (self.scales, self.widths))
+        return type(self)(vectors, gram, count, self.units, scales, widths)
+
+    def widened(self, least: Float[Array, " n"]) -> "Shape":
+        """By larger units."""
+        widths = self._lengths()
+        units = self.units * jnp.maximum(1.0, least / (self.units * widths))
+        return type(self)(self.vectors, self.gram, self.count, units, self.scales, widths)
+
+    @property
+    def axes(self) -> Float[Array, " some"]:
+        """Those in the span of the vectors and one of all others, as they were looked at last; without the units."""
+        return self.scales
+
+    @property
+    def unit(self) -> Float[Array, ""]:
+        """One: T is made of paths of white noise, whose size does not drift."""
+        return jnp.ones((), self.units.dtype)
+
+    @property
+    def deviations(self) -> Float[Array, " n"]:
+        """As they were looked at last."""
+        return self.units * self.widths
+
+    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
+        """U T p."""
+        return self.color(path)
+
+    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
+        """Endless: there is none for each i; the coordinates are asked about themselves."""
+        del i
+        return jnp.full_like(self.units, jnp.inf)
+
+    def _rates(self) -> Float[Array, " m"]:
+        """c_d,i of the first min(t, m) vectors; the others do not act yet (algorithm 1, line 8)."""
+        m, n = self.vectors.shape
+        rates = jnp.asarray(np.minimum(_MOST, 1 / (n * 1.5 ** np.arange(m))), self.vectors.dtype)
+        return jnp.where(jnp.arange(m) < self.count, rates, 0.0)
+
+    def _chain(self) -> Chain:
+        c = self._rates()
+        return Chain.of(self.gram, 1 - c, c)
+
+    def _lengths(self) -> Float[Array, " n"]:
+        """Lengths of the rows of T = a I + V^T X V: the diagonal of T T^T, by its terms."""
+        chain = self._chain()
+        both = chain.scale * (chain.mix + chain.mix.T) + chain.mix @ self.gram @ chain.mix.T
+        squares = chain.scale**2 + jnp.sum(self.vectors * (both @ self.vectors), axis=0)
+        return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).eps))
+
+    def _look(self) -> tuple[Float[Array, " some"], Float[Array, " n"]]:
+        """Singular values of T and lengths of its rows; what rounding hides counts as just visible."""
+        chain, (m, n) = self._chain(), self.vectors.shape
+        inner = jnp.linalg.qr(self.vectors.T, mode="r")  # V^T = Q R: T is a I + R X R^T in the span's own coordinates
+        square = chain.scale * jnp.eye(len(inner), dtype=inner.dtype) + inner @ chain.mix @ inner.T
+        scales = jnp.linalg.svd(square, compute_uv=False)
+        scales = jnp.append(scales, chain.scale) if n > m else scales
+        return jnp.maximum(scales, jnp.finfo(scales.dtype).eps * jnp.max(scales)), self._lengths()
+
+
+class LMMAES(CMA):
+    """LM-MA-ES: a covariance of m directions (Loshchilov, Glasmachers and Beyer 2019, arXiv:1705.06693).
+
+    For 10^4 to 10^7 parameters, and from a few hundred where time counts more than evaluations: it learns a few
+    directions wherever they point, which `SepCMAES` cannot, in time and memory linear in n, which `CMAES` cannot. It
+    does not learn hundreds of different scales: for those take `CMAES` where n allows, or `SepCMAES` where the
+    problem is separable. Not for fewer than about a hundred parameters.
+
+    Parameters
+    ----------
+    sigma
+        The first standard deviation, > 0; about a third of the distance to where the optimum may lie; by default 0.3.
+    population
+        Members a generation, at least 2; by default 4 + floor(3 ln n).
+    stds, min_std, stopping
+        As in `CMAES`. What stopping and `status` see of the shape is renewed once in m generations.
+    vectors
+        m, at least 1; by default 4 + floor(3 ln n).
+
+    The constants are those of the paper's algorithm 1, except that no rate exceeds 1/2, which matters below
+    n = 4 population; the weights are the tutorial's (Hansen 2016, eq. 49), the paper's where the population is even.
+    Time a generation: O((population + m) m n); memory O((population + m) n).
+    """
+
+    waits: ClassVar[bool] = False
+
+    active: bool = eqx.field(static=True, default=False, init=False)
+    vectors: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.vectors is not None:
+            check_count(self, 1, vectors=self.vectors)
+
+    def _kind(self) -> tuple[type[Shape], Rates]:
+        return Vectors, "full"
+
+    def _shape(self, deviations: Float[Array, " n"]) -> Shape:
+        return Vectors.start(deviations) if self.vectors is None else Vectors.of(deviations, self.vectors)
+
+    def _constants(self, n: int, size: Any, most: int | None = None) -> Parameters:
+        """c_sigma = 2 population / n, and no path of its own for the shape."""
+        c = (jnp if isinstance(size, jax.Array) else np).minimum(_MOST, 2 * size / n)
+        return super()._constants(n, size, most)._replace(c_sigma=c, d_sigma=2.0, c_c=c)
+
+    def _growth(self, length: Float[Array, ""], p: Parameters, n: int) -> Float[Array, ""]:
+        """c_sigma / 2 (|p|^2 / n - 1) (algorithm 1, line 16)."""
+        return p.c_sigma / p.d_sigma * (length**2 / n - 1)

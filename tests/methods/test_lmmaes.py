@@ -1,0 +1,156 @@
+"""LM-MA-ES against the paper in NumPy, and what it promises: linear memory, any rotation, nothing that overflows."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import evolve
+from evolve import LMMAES
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+class Paper:
+    """Loshchilov, Glasmachers and Beyer (2019), algorithm 1, written from the paper alone: vector after vector."""
+
+    def __init__(self, mean, sigma, size, m):
+        self.y, self.sigma, self.n, self.t = np.array(mean), sigma, len(mean), 0
+        n, self.mu = self.n, size // 2
+        self.p, self.m = np.zeros(n), np.zeros((m, n))
+        raw = math.log(self.mu + 1 / 2) - np.log(np.arange(1, self.mu + 1))
+        self.w = raw / raw.sum()
+        self.mu_w, self.c_sigma = 1 / np.sum(self.w**2), 2 * size / n
+        self.c_d, self.c_c = 1 / (1.5 ** np.arange(m) * n), size / (4.0 ** np.arange(m) * n)
+        assert max(self.c_sigma, self.c_c[0]) <= 1 / 2  # beyond that the paper's rates are no longer ours
+
+    def directions(self, z):
+        """d of each row of z."""
+        d = z.copy()
+        for j in range(min(self.t, len(self.m))):
+            d = (1 - self.c_d[j]) * d + self.c_d[j] * np.outer(d @ self.m[j], self.m[j])
+        return d
+
+    def tell(self, z, losses):
+        """One generation of white noise z, shape (size, n), of members of which none are tied."""
+        z = z[np.argsort(losses)][: self.mu]
+        self.y = self.y + self.sigma * self.w @ self.directions(z)
+        step = self.w @ z
+        for path, c in ((self.p, self.c_sigma), *zip(self.m, self.c_c, strict=True)):
+            path[:] = (1 - c) * path + math.sqrt(self.mu_w * c * (2 - c)) * step
+        growth = self.c_sigma / 2 * (self.p @ self.p / self.n - 1)
+        assert growth < 1
+        self.sigma, self.t = self.sigma * math.exp(growth), self.t + 1
+
+
+def ellipsoid(x):
+    """Condition 1e6; x has shape (members, n)."""
+    return np.sum(10.0 ** (6 * np.arange(x.shape[1]) / (x.shape[1] - 1)) * x**2, axis=1)
+
+
+def cigar(x):
+    """One long axis that lies across all coordinates; x has shape (..., n)."""
+    n = x.shape[-1]
+    along = x @ (jnp.ones(n) / math.sqrt(n))
+    return along**2 + 1e6 * (jnp.sum(x**2, axis=-1) - along**2)
+
+
+def discus(x):
+    """One short axis that lies across all coordinates; x has shape (..., n)."""
+    n = x.shape[-1]
+    along = x @ (jnp.ones(n) / math.sqrt(n))
+    return 1e6 * along**2 + jnp.sum(x**2, axis=-1) - along**2
+
+
+def agree(ours, theirs, rtol=1e-9):
+    """Relative to the largest number."""
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=rtol * np.max(np.abs(theirs)))
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "m", "loss"), [(40, 8, None, ellipsoid), (60, 14, 3, cigar), (200, 18, 30, discus)]
+)
+def test_a_trace_is_the_papers(n, size, m, loss):
+    start, optimizer = np.linspace(1.0, 2.0, n), LMMAES(0.5, size, vectors=m)
+    oracle = Paper(start, 0.5, size, m or 4 + math.floor(3 * math.log(n)))
+    state = optimizer.init(jnp.asarray(start), jax.random.key(0))
+    ask, tell = jax.jit(optimizer.ask), jax.jit(optimizer.tell)
+    for t in range(300):
+        key = jax.random.fold_in(jax.random.key(1), t)
+        population = ask(state, key)
+        z = np.asarray(jax.random.normal(key, (size, n)))
+        agree(population.stored, oracle.directions(z))
+        losses = np.asarray(loss(np.asarray(population.members())))
+        state = tell(state, population, jnp.asarray(losses))
+        oracle.tell(z, losses)
+        agree(state.mean, oracle.y)
+        agree(state.sigma, oracle.sigma)
+        agree(state.path_sigma, oracle.p)
+        agree(state.shape.vectors, oracle.m)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 4), (3, 7), (8, 8), (20, 6)])
+def test_what_is_seen_of_the_shape_is_that_of_the_whole_matrix(n, m):
+    optimizer = LMMAES(0.5, 8, vectors=m, stds=np.linspace(1.0, 2.0, n))
+    state = optimizer.init(jnp.ones(n), jax.random.key(0))
+    for t in range(3 * m):
+        population = optimizer.ask(state, jax.random.key(t))
+        state = optimizer.tell(state, population, jnp.asarray(np.sum(np.asarray(population.members()) ** 2, axis=1)))
+    shape = state.shape
+    whole = np.asarray(shape.color(jnp.eye(n))).T
+    values = np.linalg.svd(whole / shape.units[:, None])[1]
+    agree(shape.deviations, np.linalg.norm(whole, axis=1))
+    for found, others in ((shape.axes, values), (values, shape.axes)):  # of equal values one is enough
+        assert all(np.min(np.abs(np.asarray(others) / value - 1)) < 1e-9 for value in found)
+    agree([np.min(shape.axes), np.max(shape.axes)], [np.min(values), np.max(values)])
+    y = jnp.asarray(np.random.default_rng(0).normal(size=(5, n)))
+    agree(shape.color(shape.whiten(y)), y)
+
+
+def test_memory_is_linear():
+    """A state of m + 8 vectors of n numbers and a fixed rest, at a million parameters as at a thousand."""
+    for n in (1000, 1_000_000):
+        m = 4 + math.floor(3 * math.log(n))
+        state = jax.eval_shape(LMMAES().init, jax.ShapeDtypeStruct((n,), jnp.float32), jax.random.key(0))
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(state))
+        assert numbers <= (m + 8) * n + 2 * m * m + 10_000
+
+
+@pytest.mark.usefixtures("optimized")
+@pytest.mark.parametrize(("loss", "factor"), [(cigar, 1e6), (discus, 1e3)])
+def test_improves_on_one_odd_axis_wherever_it_points(loss, factor):
+    """In a thousand dimensions, within 50 n evaluations; `SepCMAES` sees no coordinate to learn."""
+    start = jnp.asarray(np.random.default_rng(0).normal(size=1000))
+    result = evolve.minimize(loss, start, LMMAES(0.3, stopping=None), evaluations=50_000)
+    assert result.loss < loss(start) / factor
+
+
+@pytest.mark.parametrize("x64", [True, False])
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["sphere", "constant", "edge"])
+def test_thousands_of_generations_later_the_state_is_finite(kind, n, x64):
+    """After convergence, on a plateau, and on one axis alone."""
+    loss = {"sphere": lambda x: jnp.sum(x**2), "constant": lambda x: 0.0 * x[0], "edge": lambda x: jnp.abs(x[0])}[kind]
+    with jax.enable_x64(x64):
+        result = evolve.minimize(loss, jnp.ones(n), LMMAES(population=2, stopping=None), evaluations=10_000)
+        wide = evolve.minimize(loss, jnp.ones(n), LMMAES(stopping=None), evaluations=30_000)
+    for state in (result.state, wide.state):
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
+        assert float(state.sigma) > 0
+
+
+def test_deviations_are_at_least_those_asked_for():
+    optimizer = LMMAES(0.5, 8, stds=jnp.asarray([1.0, 10.0, 0.1]), min_std=0.05)
+    state = optimizer.init(jnp.zeros(3), jax.random.key(0))
+    np.testing.assert_allclose(state.shape.deviations, [1.0, 10.0, 0.1])
+    for t in range(300):
+        population = optimizer.ask(state, jax.random.key(t))
+        state = optimizer.tell(state, population, jnp.sum(population.members() ** 2, axis=1))
+        assert np.all(state.sigma * state.shape.deviations >= 0.05 * (1 - 1e-12))
+
+
+def test_no_vectors_are_refused():
+    with pytest.raises(ValueError, match="LMMAES: vectors is 0; it must be at least 1"):
+        LMMAES(vectors=0)
