@@ -224,7 +224,7 @@ class Diagonal(Shape):
         variance = keep * self.scales**2 + p.c_1 * step.path**2 + p.c_mu * step.moments
         # The guarantee of `balanced` is for the whole vector; one coordinate may still be pushed below zero.
         floor = jnp.finfo(self.scales.dtype).eps * self.scales**2
-        return type(self)(jnp.sqrt(jnp.maximum(variance, floor)) / step.unit)
+        return type(self)(_apart(jnp.sqrt(jnp.maximum(variance, floor)) / step.unit))
 
     def widened(self, least: Float[Array, " n"]) -> "Shape":
         """By larger scales."""
@@ -278,7 +278,12 @@ class Factors(Diagonal):
         """The scales times 2^((sum_i w_i z_i^2 - sum_i w_i) / 2), over the members and the path."""
         c_1, keep = step.decays(p)
         squares = c_1 * step.path**2 + p.c_mu * step.moments
-        return type(self)(self.scales * jnp.exp2((squares - (1 - keep)) / 2) / step.unit)
+        return type(self)(_apart(self.scales * jnp.exp2((squares - (1 - keep)) / 2) / step.unit))
+
+
+def _apart(scales: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Scales as far apart as their squares can be told: one that is squeezed for ever would vanish."""
+    return jnp.maximum(scales, jnp.max(scales) * jnp.finfo(scales.dtype).tiny ** 0.25)
 
 
 def follow(path: Float[Array, " n"], rate: Any, mu_eff: Array, step: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -63,6 +63,37 @@ class Squares(Problem):
         return sum(jnp.sum((leaf.astype(jnp.float32) - 0.25) ** 2) for leaf in jax.tree.leaves(params))
 
 
+WORST = {
+    "sphere": lambda x: jnp.sum(x**2),  # until it underflows to ties
+    "flat": lambda x: 0.0 * jnp.sum(x),
+    "stairs": lambda x: jnp.sum(jnp.floor(jnp.abs(x))),  # flat from the optimum outwards
+    "edge": lambda x: jnp.abs(x[0]),  # one coordinate alone is seen
+    "steep": lambda x: x[0] ** 2 + 1e14 * jnp.sum(x[1:] ** 2),
+    "chance": lambda x: jnp.sin(1e9 * jnp.sum(x)),
+    "failing": lambda x: jnp.nan * jnp.sum(x),
+    "mostly failing": lambda x: jnp.where(jnp.sin(1e9 * x[0]) > 0.8, jnp.sum(x**2), jnp.nan),
+}
+
+
+class Worst(Problem):
+    """What an optimizer may meet; the kind is a leaf, so that one program serves all of `WORST`."""
+
+    kind: Any
+    n: int = eqx.field(static=True)
+
+    @property
+    def noisy(self):
+        return False
+
+    def init(self, key):
+        del key
+        return jnp.full(self.n, 0.5)
+
+    def loss(self, params, key):
+        del key
+        return jax.lax.switch(self.kind, list(WORST.values()), params)
+
+
 def landscape(kind="sphere", **changes) -> Landscape:
     """The landscape of a kind, seen from a start of ordinary numbers; the ellipsoid is rotated."""
     start = {"sphere": np.full(N, 1.0), "ellipsoid": np.linspace(0.5, 1.5, N), "rosenbrock": np.zeros(N)}[kind]
@@ -138,3 +169,15 @@ def _advance(optimizer, problem, state, key, first, generations, fail):
 
     dtype = jnp.promote_types(jax.tree.leaves(optimizer.answer(state))[0].dtype, jnp.float32)
     return jax.lax.fori_loop(first, first + generations, body, (state, jnp.zeros(fail.shape, dtype)))
+
+
+@eqx.filter_jit
+def worst(optimizer, n, generations):
+    """The states after some generations of each of `WORST`, in n dimensions; whatever stops is not asked."""
+
+    def one(kind):
+        problem, key = Worst(kind, n), jax.random.key(0)
+        state = optimizer.init(problem.init(key), key)
+        return _advance(optimizer, problem, state, key, 1, generations, jnp.zeros(size_of(optimizer, state)))[0]
+
+    return jax.vmap(one)(jnp.arange(len(WORST)))

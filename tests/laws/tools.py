@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from laws.harness import N, numeric
 
+from evolve import Restarts
 from evolve.backend import Device
 from evolve.core import Population, Stored
 from evolve.core.lowrank import form
@@ -68,6 +69,15 @@ def sweeps(optimizer):
 
 def _larger(number):
     return jnp.where(number == 0, 0.1, number * 1.25).astype(number.dtype)
+
+
+def smallest(optimizer):
+    """With the smallest population that it takes."""
+    if isinstance(optimizer, Restarts):
+        return dataclasses.replace(optimizer, optimizer=smallest(optimizer.optimizer))
+    names = {field.name for field in dataclasses.fields(optimizer)}
+    sizes = {"population": 2, "chains": 2, "parents": 1, "elites": 1, "tournament": 1}
+    return dataclasses.replace(optimizer, **{name: size for name, size in sizes.items() if name in names})
 
 
 compilations = []  # every program that XLA has compiled since

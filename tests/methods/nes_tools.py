@@ -42,7 +42,7 @@ def finite(state):
 
 
 def after_noise(optimizer, n, generations, seed=0, how="random"):
-    """The state after generations whose losses are random, constant, or seen along one coordinate alone."""
+    """The state after generations whose losses are random or constant."""
 
     def generation(state, key):
         draw, chance = jax.random.split(key)
@@ -50,7 +50,6 @@ def after_noise(optimizer, n, generations, seed=0, how="random"):
         losses = {
             "random": lambda: jax.random.uniform(chance, (population.size,)),
             "constant": lambda: jnp.ones(population.size),
-            "one axis": lambda: jnp.abs(population.members()[:, 0]),
         }[how]()
         return optimizer.tell(state, population, losses), None
 

@@ -113,8 +113,8 @@ def test_scaling_start_radius_and_step_scales_the_run(factor, seed):
         np.testing.assert_allclose(other.center, one.center * factor, rtol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["random", "constant", "one axis"])
-@pytest.mark.parametrize(("n", "size"), [(1, 2), (5, 4)])
+@pytest.mark.parametrize("how", ["random", "constant"])
+@pytest.mark.parametrize(("n", "size"), [(5, 4)])
 def test_long_plateaus_leave_the_state_finite(n, size, how):
     state = after_noise(ARS(size, 0.1, 0.02), n, 5000, how=how)
     assert finite(state)

@@ -158,8 +158,8 @@ def test_neither_the_scale_of_parameters_nor_of_losses_counts(power, factor, see
         np.testing.assert_array_equal(other.scales, one.scales)
 
 
-@pytest.mark.parametrize("how", ["random", "constant", "one axis"])
-@pytest.mark.parametrize(("n", "size"), [(1, 2), (1, 4), (2, 2), (5, 4), (6, 6)])
+@pytest.mark.parametrize("how", ["random", "constant"])
+@pytest.mark.parametrize(("n", "size"), [(2, 2), (6, 6)])
 def test_long_plateaus_leave_the_state_finite(n, size, how):
     optimizer = CRFMNES(1.0, size)
     state = after_noise(optimizer, n, 20_000, how=how)

@@ -90,11 +90,12 @@ def test_members_without_their_noise_are_solved_for():
     """Directions that come from elsewhere teach the same as those that `ask` made."""
     optimizer = MAES(0.5, 8)
     states = [optimizer.init(jnp.ones(4), jax.random.key(0))] * 2
+    ask, tell = jax.jit(optimizer.ask), jax.jit(optimizer.tell)
     for t in range(60):
-        population = optimizer.ask(states[0], jax.random.key(t))
+        population = ask(states[0], jax.random.key(t))
         bare = eqx.tree_at(lambda p: p.directions, population, Stored(population.stored))
         losses = jnp.asarray(ellipsoid(np.asarray(population.members())))
-        states = [optimizer.tell(s, p, losses) for s, p in zip(states, (population, bare), strict=True)]
+        states = [tell(s, p, losses) for s, p in zip(states, (population, bare), strict=True)]
     for one, other in zip(jax.tree.leaves(states[0]), jax.tree.leaves(states[1]), strict=True):
         finite = np.isfinite(one)
         np.testing.assert_allclose(np.where(finite, other, 0), np.where(finite, one, 0), rtol=1e-6, atol=1e-9)
@@ -108,21 +109,6 @@ def test_solves_the_rotated_ellipsoid():
         lambda x: jnp.sum(scale * (turn @ x) ** 2), jnp.ones(10), MAES(0.5), evaluations=9000, target=1e-8
     )
     assert result.reason == "target"
-
-
-@pytest.mark.parametrize("x64", [True, False])
-@pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("kind", ["sphere", "constant", "edge"])
-def test_thousands_of_generations_later_the_state_is_finite(kind, n, x64):
-    """After convergence, on a plateau, and on one axis alone, which squeezes M without end."""
-    loss = {"sphere": lambda x: jnp.sum(x**2), "constant": lambda x: 0.0 * x[0], "edge": lambda x: jnp.abs(x[0])}[kind]
-    with jax.enable_x64(x64):
-        result = evolve.minimize(loss, jnp.ones(n), MAES(population=2, stopping=None), evaluations=10_000)
-        wide = evolve.minimize(loss, jnp.ones(n), MAES(stopping=None), evaluations=30_000)
-    for state in (result.state, wide.state):
-        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
-        assert float(state.sigma) > 0
-        assert 2.0**-20 < np.max(np.abs(np.asarray(state.shape.matrix))) < 2.0**20
 
 
 def test_the_condition_is_seen_and_stops():
@@ -140,7 +126,8 @@ def test_deviations_are_those_asked_for():
     optimizer = MAES(0.5, 8, stds=jnp.asarray([1.0, 10.0, 0.1]), min_std=0.05)
     state = optimizer.init(jnp.zeros(3), jax.random.key(0))
     np.testing.assert_allclose(state.shape.deviations, [1.0, 10.0, 0.1])
+    ask, tell = eqx.filter_jit(optimizer.ask), eqx.filter_jit(optimizer.tell)
     for t in range(300):
-        population = optimizer.ask(state, jax.random.key(t))
-        state = optimizer.tell(state, population, jnp.sum(population.members() ** 2, axis=1))
+        population = ask(state, jax.random.key(t))
+        state = tell(state, population, jnp.sum(population.members() ** 2, axis=1))
         assert np.all(state.sigma * state.shape.deviations >= 0.05 * (1 - 1e-12))

@@ -148,8 +148,8 @@ def test_neither_the_scale_of_parameters_nor_of_losses_counts(power, factor, see
         np.testing.assert_allclose(other.normal.sigma, one.normal.sigma * scale, rtol=1e-9)
 
 
-@pytest.mark.parametrize("how", ["random", "constant", "one axis"])
-@pytest.mark.parametrize(("n", "size"), [(1, 2), (5, 4)])
+@pytest.mark.parametrize("how", ["random", "constant"])
+@pytest.mark.parametrize(("n", "size"), [(5, 4)])
 def test_long_plateaus_leave_the_state_finite(n, size, how):
     state = after_noise(PGPE(size, 1.0, sigma_rate=1.0), n, 20_000, how=how)
     assert finite(state)

@@ -103,8 +103,8 @@ def test_neither_the_scale_of_parameters_nor_of_losses_counts(power, factor, see
         np.testing.assert_array_equal(other.sigma, one.sigma * scale)
 
 
-@pytest.mark.parametrize("how", ["random", "constant", "one axis"])
-@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("how", ["random", "constant"])
+@pytest.mark.parametrize("n", [2])
 def test_long_plateaus_leave_the_state_finite(n, how):
     state = after_noise(SNES(1.0, 4), n, 20_000, how=how)
     assert finite(state)

@@ -91,11 +91,10 @@ def test_each_seed_has_a_reason_of_its_own():
 
 
 @pytest.mark.parametrize("optimizer", [CMAES(), CMAES(diagonal=True), SepCMAES()], ids=repr)
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_flat_and_failing_losses_end_with_a_reason(optimizer, n):
-    flat = evolve.minimize(lambda x: 0.0 * jnp.sum(x), jnp.ones(n), optimizer, evaluations=10_000)
+def test_flat_and_failing_losses_end_with_a_reason(optimizer):
+    flat = evolve.minimize(lambda x: 0.0 * jnp.sum(x), jnp.ones(2), optimizer, evaluations=10_000)
     assert flat.reason == "tolfun"
-    failing = evolve.minimize(lambda x: jnp.nan * jnp.sum(x), jnp.ones(n), optimizer, evaluations=1000)
+    failing = evolve.minimize(lambda x: jnp.nan * jnp.sum(x), jnp.ones(2), optimizer, evaluations=1000)
     assert failing.reason == "evaluations"
     assert failing.failed == failing.evaluations
     assert all(np.all(~np.isnan(leaf)) for leaf in jax.tree.leaves(failing.state))

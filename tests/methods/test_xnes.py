@@ -109,8 +109,8 @@ def test_a_rotated_state_sees_a_rotated_problem_alike(seed):
         np.testing.assert_allclose(other.root, turn @ one.root, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("how", ["random", "constant", "one axis"])
-@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("how", ["random", "constant"])
+@pytest.mark.parametrize("n", [2])
 def test_long_plateaus_leave_the_state_finite_and_invertible(n, how):
     """Products of random matrices grow without end: the condition of B B^T is kept below 1 / eps."""
     optimizer = XNES(1.0, 4)
