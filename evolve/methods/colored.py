@@ -85,22 +85,24 @@ class Colored(Directions):
 def weigh(losses: Float[Array, " most"], growth: Growth) -> tuple[Array, Array, Float[Array, " four"]]:
     """The members' weights, for the mean and for the shape, and what `quantiles` says of the losses.
 
-    Sorted is a power of two of blocks, the smallest that holds the members in use: a small population costs little.
+    Sorted is a power of four of blocks, the smallest that holds the members in use: a small population costs little, and
+    there are few programs to compile.
     """
     p, most = growth.parameters, growth.most
 
     def tier(length: int) -> Callable[[Any], Any]:
         def rank(operand: tuple[Array, Parameters]) -> tuple[Array, Array, Array]:
             losses, p = operand[0][:length], operand[1]
-            one, two = (recombination(losses, table.astype(losses.dtype), p.size) for table in p.tables(length))
-            filled = (0, most - length)
-            return jnp.pad(one, filled), jnp.pad(two, filled), quantiles(sort(losses)[1], p.size)
+            tables = jnp.stack(p.tables(length)).astype(losses.dtype)
+            both = jax.vmap(recombination, (None, 0, None))(losses, tables, p.size)
+            one, two = jnp.pad(both, ((0, 0), (0, most - length)))
+            return one, two, quantiles(sort(losses)[1], p.size)
 
         return rank
 
     blocks = -(-p.size // growth.block)
     lengths = [growth.block]
     while lengths[-1] < most:
-        lengths.append(min(2 * lengths[-1], most))
+        lengths.append(min(4 * lengths[-1], most))
     index = jnp.sum(jnp.asarray([length // growth.block for length in lengths]) < blocks)
     return at_least(index, [tier(length) for length in lengths], (losses, p))

@@ -12,25 +12,27 @@ from evolve.core.trees import Params, float_dtype, select, take
 from evolve.run.budget import FAR
 from evolve.run.compiled import Program, compiled
 from evolve.run.history import stride
-from evolve.run.loop import Carry, Task, ask, due, each_seed, look, tell
+from evolve.run.loop import Carry, Seen, Task, ask, due, each_seed, look, tell
 
 
 class HostLoop:
     """One generation at a time."""
 
-    def __init__(self, task: Task, carry: Carry, workers: Workers) -> None:
+    def __init__(self, task: Task, carry: Carry, seen: Seen, workers: Workers) -> None:
         self.task, self.workers = task, workers
-        self.asks = compiled(_ask, task, carry)
+        self.asks = compiled(_ask, task, carry, seen)
         # Asking reads only, so the first generation may be asked for twice.
-        _, population, _, going = self.asks.call(task, carry)
+        _, population, _, going = self.asks.call(task, carry, seen)
         self.shape = (*np.shape(carry.generation), population.size)
         self.tells = compiled(_tell, task, carry, population, going, np.zeros(self.shape, float_dtype()))
         self.program = Program(self.asks.call, self.asks.seconds + self.tells.seconds, None)
 
-    def advance(self, carry: Carry, generation: int, until: int) -> tuple[Carry, dict[str, np.ndarray], Any]:
+    def advance(
+        self, carry: Carry, seen: Seen, generation: int, until: int
+    ) -> tuple[Carry, dict[str, np.ndarray], Seen]:
         """One generation, however far `until` is: a watch point between any two calls of a slow fitness."""
         del until
-        members, population, words, going = self.asks.call(self.task, carry)
+        members, population, words, going = self.asks.call(self.task, carry, seen)
         used = np.broadcast_to(np.asarray(population.used), self.shape[:-1])
         losses = self._losses(members, np.asarray(words), np.asarray(going), used)
         carry, seen = self.tells.call(self.task, carry, population, going, losses)
@@ -49,12 +51,12 @@ class HostLoop:
             return losses.astype(float_dtype())
 
 
-def _ask(task: Task, carry: Carry) -> tuple[Params, Population, Array, Array]:
+def _ask(task: Task, carry: Carry, seen: Seen) -> tuple[Params, Population, Array, Array]:
     def one(carry: Carry, run_key: Any) -> tuple[Params, Population, Array]:
         population, key = ask(task, carry, run_key)
         return population.members(), population, jax.random.key_data(key)
 
-    return *each_seed(task, one)(carry, task.run_key), due(task, carry, FAR)[0]
+    return *each_seed(task, one)(carry, task.run_key), due(task, carry, seen, FAR)[0]
 
 
 def _tell(task: Task, carry: Carry, population: Population, going: Array, losses: Float[Array, "*seeds size"]) -> Any:

@@ -57,6 +57,7 @@ class Task(eqx.Module):
 
 
 Row = dict[str, Array]
+Seen = tuple[Row, Int[Array, "*seeds"]]  # what `look` returns
 
 
 def each_seed(task: Task, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,9 +97,14 @@ def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry
     )
 
 
-def look(task: Task, carry: Carry) -> tuple[Row, Int[Array, "*seeds"]]:
+def look(task: Task, carry: Carry) -> Seen:
     """The history row of each seed's last generation, and why it ends of itself, as a place in `causes`."""
     return each_seed(task, lambda carry: (_row(task, carry), _cause(task, carry)))(carry)
+
+
+def begin(task: Task, carry: Carry) -> Seen:
+    """What `look` would return before the first generation, which is always gone through."""
+    return each_seed(task, lambda carry: (_row(task, carry), jnp.zeros((), jnp.int32)))(carry)
 
 
 def causes(optimizer: Optimizer) -> tuple[str | None, ...]:
@@ -106,9 +112,9 @@ def causes(optimizer: Optimizer) -> tuple[str | None, ...]:
     return (None, "target", *optimizer.reasons)
 
 
-def due(task: Task, carry: Carry, until: Int[Array, ""] | int) -> tuple[Bool[Array, "*seeds"], Int[Array, ""]]:
+def due(task: Task, carry: Carry, seen: Seen, until: Any) -> tuple[Bool[Array, "*seeds"], Int[Array, ""]]:
     """Which seeds go on now, and the generation before theirs: those that lag behind catch up first."""
-    going = each_seed(task, lambda carry: _active(task, carry) & (carry.generation < until))(carry)
+    going = (seen[1] == 0) & each_seed(task, lambda carry: _bought(task, carry) & (carry.generation < until))(carry)
     now = jnp.min(jnp.where(going, carry.generation, FAR))
     return going & (carry.generation == now), now
 
@@ -130,11 +136,11 @@ def _cause(task: Task, carry: Carry) -> Int[Array, ""]:
     return jnp.where(_reached(task, carry), 1, jnp.where(stop > 0, stop + 1, 0))
 
 
-def _active(task: Task, carry: Carry) -> Bool[Array, ""]:
-    """Nothing ends it of itself, and the budget buys another generation; the first is always bought."""
+def _bought(task: Task, carry: Carry) -> Bool[Array, ""]:
+    """The budget buys another generation; the first is always bought."""
     optimizer, state = task.optimizer, carry.state
     spent = carry.generation * task.least + optimizer.extra(state) + optimizer.more(state)
-    return (_cause(task, carry) == 0) & ((carry.generation == 0) | (spent + task.least <= task.evaluations))
+    return (carry.generation == 0) | (spent + task.least <= task.evaluations)
 
 
 def _step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:
@@ -143,10 +149,9 @@ def _step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:
     return tell(task, carry, population, ask_oracle(task.backend, task.problem, task.optimizer, population, key))
 
 
-def _block(task: Task, carry: Carry, until: Int[Array, ""]) -> Any:
+def _block(task: Task, carry: Carry, seen: Seen, until: Int[Array, ""]) -> Any:
     """Generations until `until`, or until no seed goes on; returns carry, rows on the grid, their number, `look`."""
-    shapes: Any = jax.eval_shape(lambda: look(task, carry)[0])
-    rows = {name: jnp.zeros((ROWS, *row.shape), row.dtype) for name, row in shapes.items()}
+    rows = {name: jnp.zeros((ROWS, *column.shape), column.dtype) for name, column in seen[0].items()}
 
     def one(going: Bool[Array, ""], carry: Carry, run_key: PRNGKeyArray) -> Carry:
         after = _step(task, carry, run_key)
@@ -154,16 +159,17 @@ def _block(task: Task, carry: Carry, until: Int[Array, ""]) -> Any:
         return after if task.seeds is None else select(going, after, carry)
 
     def body(loop: Any) -> Any:
-        carry, rows, filled, going, now = loop
+        carry, _, rows, filled, going, now = loop
         carry = each_seed(task, one)(going, carry, task.run_key)
-        row, _ = look(task, carry)
+        # Looked at once: the criteria of a method that stops by itself cost as much as a small generation.
+        row, cause = look(task, carry)
         rows = {name: rows[name].at[filled].set(row[name]) for name in rows}
-        # Asked once: the criteria of a method that stops by itself cost as much as a small generation.
-        return carry, rows, filled + ((now + 1) % stride(now + 1) == 0), *due(task, carry, until)
+        filled = filled + ((now + 1) % stride(now + 1) == 0)
+        return carry, (row, cause), rows, filled, *due(task, carry, (row, cause), until)
 
-    start = (carry, rows, jnp.zeros((), jnp.int32), *due(task, carry, until))
-    carry, rows, filled, *_ = jax.lax.while_loop(lambda loop: jnp.any(loop[3]), body, start)
-    return carry, rows, filled, look(task, carry)
+    start = (carry, seen, rows, jnp.zeros((), jnp.int32), *due(task, carry, seen, until))
+    carry, seen, rows, filled, *_ = jax.lax.while_loop(lambda loop: jnp.any(loop[4]), body, start)
+    return carry, rows, filled, seen
 
 
 def _firm(leaf: Any) -> Array:
@@ -175,13 +181,15 @@ def _firm(leaf: Any) -> Array:
 class DeviceLoop:
     """Blocks of generations in one compiled program."""
 
-    def __init__(self, task: Task, carry: Carry) -> None:
+    def __init__(self, task: Task, carry: Carry, seen: Seen) -> None:
         self.task = task
-        self.program: Program = compiled(_block, task, carry, np.int32(0))
+        self.program: Program = compiled(_block, task, carry, seen, np.int32(0))
 
-    def advance(self, carry: Carry, generation: int, until: int) -> tuple[Carry, dict[str, np.ndarray], Any]:
+    def advance(
+        self, carry: Carry, seen: Seen, generation: int, until: int
+    ) -> tuple[Carry, dict[str, np.ndarray], Seen]:
         """Run the seeds that are at `generation` to `until`; the rows recorded on the way, and the last `look`."""
         until = min(until, generation + ROWS * int(stride(generation + 1)))
-        carry, rows, filled, seen = self.program.call(self.task, carry, np.int32(until))
+        carry, rows, filled, seen = self.program.call(self.task, carry, seen, np.int32(until))
         count = int(filled)
         return carry, {name: np.asarray(row)[:count] for name, row in rows.items()}, seen

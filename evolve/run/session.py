@@ -95,8 +95,8 @@ class Session:
         """Compile. A run that cannot be compiled leaves its folder to another."""
         try:
             if self.workers is None:
-                return DeviceLoop(self.task, self.now.carry)
-            return HostLoop(self.task, self.now.carry, self.workers)
+                return DeviceLoop(self.task, self.now.carry, self.now.seen)
+            return HostLoop(self.task, self.now.carry, self.now.seen, self.workers)
         except Exception:
             if self.folder is not None:
                 self.folder.abandon()
@@ -112,7 +112,7 @@ class Session:
             generation = min(int(g) for g, why in zip(self.now.generations, reasons, strict=True) if why is None)
             until = min(self.last, pace.until(generation, self.budget.seconds, self.now.seconds))
             start = time.perf_counter()
-            carry, rows, seen = loop.advance(self.now.carry, generation, until)
+            carry, rows, seen = loop.advance(self.now.carry, self.now.seen, generation, until)
             elapsed, before = time.perf_counter() - start, self.now.generations
             self.now = self.now.after(carry, rows, seen, elapsed)
             pace.learn(elapsed, int(np.max(self.now.generations - before)))

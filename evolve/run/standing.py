@@ -11,13 +11,15 @@ import numpy as np
 from evolve.run.budget import forwards
 from evolve.run.compiled import compiled
 from evolve.run.history import History, Row, exact
-from evolve.run.loop import Carry, Task, look
+from evolve.run.loop import Carry, Seen, Task, begin, look
 
 
 @dataclass(frozen=True)
 class Standing:
     """Replaced as a whole after a block of generations, so that an interrupt finds either the old or the new one.
 
+    seen
+        What `look` made of the carry, for the loop.
     row
         The history row of each seed's last generation, columns of shape (seeds,).
     cause
@@ -30,6 +32,7 @@ class Standing:
 
     task: Task
     carry: Carry
+    seen: Seen
     row: Row
     cause: np.ndarray
     next: np.ndarray
@@ -40,9 +43,9 @@ class Standing:
     @classmethod
     def start(cls, task: Task, carry: Carry) -> "Standing":
         """Before the first generation."""
-        none = np.zeros(0)
-        blank = cls(task, carry, {}, none, none, History(task.seeds is None), 0.0, np.zeros(task.seeds or 1))
-        return blank._at(carry, _seen(task, carry))
+        none, seen = np.zeros(0), compiled(begin, task, carry).call(task, carry)
+        blank = cls(task, carry, seen, {}, none, none, History(task.seeds is None), 0.0, np.zeros(task.seeds or 1))
+        return blank._at(carry, seen)
 
     @property
     def cost(self) -> int:
@@ -64,7 +67,7 @@ class Standing:
         """A whole history row: as the history would hold it, were the last generation on its grid."""
         return {**self.row, "seconds": self.ends}
 
-    def after(self, carry: Carry, rows: Row, seen: Any, elapsed: float) -> "Standing":
+    def after(self, carry: Carry, rows: Row, seen: Seen, elapsed: float) -> "Standing":
         """After a block of generations that took `elapsed` seconds, spread evenly over them."""
         moved = np.atleast_1d(np.asarray(carry.generation)) - self.generations
         each = elapsed / max(1, np.max(moved))
@@ -80,7 +83,8 @@ class Standing:
 
     def resumed(self, carry: Carry, history: History, facts: Mapping[str, Any]) -> "Standing":
         """From a checkpoint."""
-        now = self._at(carry, _seen(self.task, carry))
+        # Compiled as a whole: step by step, the branches of a stopping criterion would be compiled every time.
+        now = self._at(carry, compiled(look, self.task, carry).call(self.task, carry))
         return dataclasses.replace(
             now, history=history, seconds=facts["seconds"], ends=np.asarray(facts["ends"], float)
         )
@@ -90,19 +94,15 @@ class Standing:
         """What a checkpoint holds beside the carry."""
         return {"seconds": self.seconds, "ends": self.ends.tolist()}
 
-    def _at(self, carry: Carry, seen: Any) -> "Standing":
+    def _at(self, carry: Carry, seen: Seen) -> "Standing":
         row, cause = jax.device_get(seen)
         each = self.cost + np.reshape(row["more"], -1).astype(np.int64) * forwards(self.task.optimizer)
         columns = self._counted({name: np.reshape(value, -1) for name, value in row.items()})
-        return dataclasses.replace(self, carry=carry, row=columns, cause=np.reshape(cause, -1), next=each)
+        causes = np.reshape(cause, -1)
+        return dataclasses.replace(self, carry=carry, seen=seen, row=columns, cause=causes, next=each)
 
     def _counted(self, columns: Row) -> dict[str, np.ndarray]:
         """Forward passes in place of evaluations beyond the least."""
         columns = {name: exact(values) for name, values in columns.items() if name != "more"}
         evaluated = columns["generation"] * self.task.least + columns.pop("extra")
         return {**columns, "evaluations": evaluated * forwards(self.task.optimizer)}
-
-
-def _seen(task: Task, carry: Carry) -> Any:
-    """`look`, compiled once: run step by step, the branches of a stopping criterion would be compiled every time."""
-    return compiled(look, task, carry).call(task, carry)

@@ -15,7 +15,7 @@ OPTIMIZERS = {
     "genetic": evolve.GeneticAlgorithm(population=16, parents=4),
     "separable": evolve.SepCMAES(),
     "annealing": evolve.SimulatedAnnealing(chains=8, exchange=True),
-    "spsa": zeroth.SPSA(),
+    "spsa": zeroth.SPSA(learning_rate=1e-3),  # a run that diverges multiplies its rounding too
     "lbfgs": evolve.Gradient(optax.lbfgs()),
 }
 
