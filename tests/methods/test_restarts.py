@@ -95,7 +95,7 @@ def test_growing_never_compiles_anew():
 @pytest.mark.usefixtures("x64")
 def test_seeds_are_single_runs():
     """Restarts fall at different times, and populations differ, from one seed to the next."""
-    optimizer = Restarts(CMAES(stopping=SHORT), "bipop", 6, Uniform(-1.0, 1.0))
+    optimizer = Restarts(CMAES(stopping=SHORT), "bipop", 3, Uniform(-1.0, 1.0))
     many = evolve.minimize(never, jnp.zeros(3), optimizer, evaluations=4000, seeds=3)
     for seed, one in enumerate(many):
         alone = evolve.minimize(never, jnp.zeros(3), optimizer, evaluations=4000, seed=seed)
@@ -113,18 +113,19 @@ def test_a_counted_population_learns_what_a_plain_one_learns():
     counted = optimizer.start(jnp.ones(n), jax.random.key(0), jnp.asarray(size), 4 * block, 1.0)
     plain = CMAES(0.5, size)
     state = plain.init(jnp.ones(n), jax.random.key(0))
+    ask, tell = (eqx.filter_jit(each) for each in (lambda who, *x: who.ask(*x), lambda who, *x: who.tell(*x)))
     for t in range(19):
-        some = optimizer.ask(counted, jax.random.key(t))
+        some = ask(optimizer, counted, jax.random.key(t))
         assert some.size == 4 * block
         assert some.count == size
         members = some.members()
         losses = jnp.sum(10.0 ** (2 * jnp.arange(n)) * members**2, axis=1)
         losses = losses.at[2].set(jnp.nan if t % 3 == 0 else losses[2]).at[5].set(losses[6])
-        own = plain.ask(state, jax.random.key(t))
+        own = ask(plain, state, jax.random.key(t))
         own = eqx.tree_at(lambda p: p.directions.tree, own, some.directions.batch(0, 2 * block)[:size])
         np.testing.assert_allclose(own.members(), members[:size], rtol=1e-12)
-        counted = optimizer.tell(counted, some, jnp.where(jnp.arange(4 * block) < size, losses, jnp.inf))
-        state = plain.tell(state, own, losses[:size])
+        counted = tell(optimizer, counted, some, jnp.where(jnp.arange(4 * block) < size, losses, jnp.inf))
+        state = tell(plain, state, own, losses[:size])
         np.testing.assert_allclose(counted.mean, state.mean, rtol=1e-9)
         np.testing.assert_allclose(counted.sigma, state.sigma, rtol=1e-9)
         np.testing.assert_allclose(counted.shape.covariance, state.shape.covariance, rtol=1e-7, atol=1e-10)
@@ -135,10 +136,10 @@ def test_a_counted_population_learns_what_a_plain_one_learns():
 @pytest.mark.usefixtures("x64", "optimized")
 def test_a_second_valley_is_found():
     """Rastrigin in five dimensions: one run ends in a local minimum, restarts do not."""
-    problem = problems.BBOB(3, 5, 1, f_opt=0)
+    problem, start = problems.Function("rastrigin", 5, shift=1), Uniform(-4.0, 4.0)
     one = evolve.run(problem, CMAES(2.0), seed=1, evaluations=50_000, target=1e-4)
     assert one.reason != "target"
-    many = evolve.run(problem, Restarts(CMAES(2.0), start=Uniform(-4.0, 4.0)), seed=1, evaluations=100_000, target=1e-4)
+    many = evolve.run(problem, Restarts(CMAES(2.0), "ipop", 5, start), seed=1, evaluations=100_000, target=1e-4)
     assert many.reason == "target"
     assert many.loss <= 1e-4
 
