@@ -21,7 +21,6 @@ def generation(backend, optimizer, problem, state, key):
 def main() -> None:
     """Compare; an AssertionError says which row differs."""
     assert jax.device_count() == 8
-    jax.config.update("jax_disable_most_optimizations", False)  # it fuses one device's sums otherwise than eight's
     for name, row in ROWS.items():
         optimizer, problem = numeric(row.optimizer), landscape("rosenbrock")
         states = [begin(optimizer, problem)[0] for _ in range(2)]
