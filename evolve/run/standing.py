@@ -45,9 +45,14 @@ class Standing:
         return blank._at(carry, _seen(task, carry))
 
     @property
+    def passes(self) -> int:
+        """Forward passes of one evaluation."""
+        return forwards(self.task.problem, self.task.optimizer)
+
+    @property
     def cost(self) -> int:
         """Forward passes of one generation at least: line searches and grown populations take more."""
-        return self.task.least * forwards(self.task.optimizer)
+        return self.task.least * self.passes
 
     @property
     def generations(self) -> np.ndarray:
@@ -92,7 +97,7 @@ class Standing:
 
     def _at(self, carry: Carry, seen: Any) -> "Standing":
         row, cause = jax.device_get(seen)
-        each = self.cost + np.reshape(row["more"], -1).astype(np.int64) * forwards(self.task.optimizer)
+        each = self.cost + np.reshape(row["more"], -1).astype(np.int64) * self.passes
         columns = self._counted({name: np.reshape(value, -1) for name, value in row.items()})
         return dataclasses.replace(self, carry=carry, row=columns, cause=np.reshape(cause, -1), next=each)
 
@@ -100,7 +105,7 @@ class Standing:
         """Forward passes in place of evaluations beyond the least."""
         columns = {name: exact(values) for name, values in columns.items() if name != "more"}
         evaluated = columns["generation"] * self.task.least + columns.pop("extra")
-        return {**columns, "evaluations": evaluated * forwards(self.task.optimizer)}
+        return {**columns, "evaluations": evaluated * self.passes}
 
 
 def _seen(task: Task, carry: Carry) -> Any:
