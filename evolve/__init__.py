@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         SepCMAES,
         SimulatedAnnealing,
         Tolerances,
+        UncertaintyHandling,
         Uniform,
     )
     from evolve.run import Budget, CheckpointError, Progress, Result, minimize, progress_bar, run
@@ -82,6 +83,7 @@ __all__ = [
     "SimulatedAnnealing",
     "Sparse",
     "Tolerances",
+    "UncertaintyHandling",
     "Uniform",
     "Workers",
     "compare",
@@ -126,6 +128,7 @@ _HOMES = {
         "SepCMAES",
         "SimulatedAnnealing",
         "Tolerances",
+        "UncertaintyHandling",
         "Uniform",
         "ClipUp",
     ),
