@@ -44,7 +44,7 @@ class Device(Backend):
     common
         Whether all members of a generation get the same key (common random numbers: the same minibatch, so that
         their losses compare), or each member, and each antithetic pair, one of its own. Where the problem's noise is
-        independent, each member has its own in any case.
+        independent, or the method asks for repeats, each member has its own in any case.
     """
 
     chunk: int | Literal["auto"] = eqx.field(static=True, default="auto")

@@ -31,14 +31,14 @@ class UncertaintyHandling(Growing):
 
     A few members of every generation are evaluated again. Where their ranks change by more than is allowed, the number
     of evaluations of every member grows, and so do the standard deviations; otherwise the number shrinks, more slowly
-    (Hansen et al. 2009, IEEE TEC 13(1), section III; constants and treatment are those of pycma 4.5's `NoiseHandler`).
-    It is part of the compiled loop: the number of evaluations is a number of the program, and every evaluation
-    counts in the budget.
+    (Hansen et al. 2009, IEEE TEC 13(1), 180-197; limits, constants and treatment are those of pycma 4.5's
+    `NoiseHandler`). It is part of the compiled loop: the number of evaluations is a number of the program, and every
+    evaluation counts in the budget.
 
     Every evaluation gets noise of its own, without which there would be no rank change to see. The method learns
     from means, of the second evaluations too. The members evaluated again are the first ones, as in the paper, which
-    are as good as any where they are drawn alike; pycma takes every other one from the best. They are evaluated where
-    they are, not beside: noise comes from keys.
+    are as good as any where they are drawn alike; pycma takes half of them, and the best of the others. They are
+    evaluated where they are, not beside: noise comes from keys.
 
     For losses whose noise cannot be shared among members, of unknown or varying strength. Where it can (a
     minibatch, the same episodes), common noise is usually worth more, and where one number of repeats serves
@@ -58,7 +58,8 @@ class UncertaintyHandling(Growing):
         c_s in (0, 1], the weight of a generation's measurement.
     widening
         alpha_sigma = 1 + widening / (n + 10) is what a noisy generation multiplies standard deviations by, those that
-        the method's state calls `sigma`; a fixed or scheduled one stays. At least 0.
+        the method's state calls `sigma`; a fixed or scheduled one stays. At least 0, with which the method alone
+        decides: often better where `most` is out of reach.
     growth
         alpha_t = 1 + growth / (n + 10), likewise for the number of evaluations, which a generation without noise
         multiplies by alpha_t^(-1/4). At least 0.
@@ -205,7 +206,8 @@ def rank_change(
 ) -> Float[Array, ""]:
     """By how much ranks changed beyond what is allowed, the mean over the members evaluated twice.
 
-    Hansen et al. 2009, eqs. 6 and 7 with Delta and limits as in pycma 4.5 (`NoiseHandler.update_measure`).
+    Hansen et al. 2009, steps 4 and 5 of the uncertainty measurement, as pycma 4.5 has them
+    (`NoiseHandler.update_measure`); equal losses, which pycma leaves to the order of sorting, are no change of rank.
 
     Parameters
     ----------
