@@ -1,5 +1,6 @@
 """Problems to search: test functions, and networks on data."""
 
+from evolve.core.noise import Averaged, CommonRandomNumbers, IndependentNoise
 from evolve.core.problem import Problem, wrap
 from problems.bbob import BBOB
 from problems.bbob_catalog import BBOB_FUNCTIONS, BBOBFunction
@@ -16,12 +17,15 @@ __all__ = [
     "BBOB",
     "BBOB_FUNCTIONS",
     "FUNCTIONS",
+    "Averaged",
     "BBOBFunction",
     "Classification",
+    "CommonRandomNumbers",
     "Dataset",
     "Digits",
     "Formula",
     "Function",
+    "IndependentNoise",
     "Network",
     "Problem",
     "Regression",

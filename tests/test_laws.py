@@ -20,6 +20,7 @@ from evolve.backend import Device
 from evolve.backend.device import ask_oracle
 from evolve.core import Drawn, Geometry, Optimizer, Stored
 from evolve.core.lowrank import form
+from evolve.core.trees import take
 
 pytestmark = pytest.mark.filterwarnings("ignore:LowRank")  # a reshaped matrix is formed, which it says once
 FAILURES = (np.nan, np.inf, -np.inf)
@@ -223,7 +224,9 @@ def test_no_two_leaves_members_or_generations_share_noise(name):
     state = numeric(optimizer).init(start, jax.random.key(0))
     asked = [ask(optimizer, state, jax.random.key(0), t) for t in (1, 2, 3)]
     group = asked[0].directions.group
-    trees = [population.members() for population in asked]
+    # Members asked twice are where they were.
+    fresh = asked[0].size - getattr(asked[0].directions, "copies", 0)
+    trees = [take(population.members(), slice(fresh)) for population in asked]
     draws = np.concatenate([np.asarray(leaf)[::group].reshape(-1, 64) for tree in trees for leaf in tree.values()])
     lengths = np.linalg.norm(draws, axis=1)
     draws = draws[lengths > 0] / lengths[lengths > 0, None]  # elites and current states are where they were

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_count
-from evolve.core.evaluation import batch_losses, graded
+from evolve.core.evaluation import batch_losses, graded, repeated
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
 from evolve.core.problem import Problem
@@ -43,7 +43,8 @@ class Device(Backend):
         half of the memory elsewhere (1 GiB where the device does not say how much it has).
     common
         Whether all members of a generation get the same key (common random numbers: the same minibatch, so that
-        their losses compare), or each member, and each antithetic pair, one of its own.
+        their losses compare), or each member, and each antithetic pair, one of its own. Where the problem's noise is
+        independent, or the method asks for repeats, each member has its own in any case.
     """
 
     chunk: int | Literal["auto"] = eqx.field(static=True, default="auto")
@@ -67,6 +68,9 @@ class Device(Backend):
             The problem is plain Python, which a device cannot run.
         """
         _check_traceable(problem)
+        return repeated(lambda key: self._once(problem, population, key), population, key)
+
+    def _once(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
         if population.count is not None:
             return self._counted(problem, population, key)
         return self.part(problem, population, key, 0, population.size)
@@ -162,7 +166,8 @@ class Mesh(Backend):
             return self.inner.part(problem, population, key, first[0], count)
 
         run = jax.shard_map(part, mesh=mesh, in_specs=(spread, same), out_specs=spread, check_vma=False)
-        return run(jnp.arange(len(devices)) * count, (problem, population, key))
+        firsts = jnp.arange(len(devices)) * count
+        return repeated(lambda key: run(firsts, (problem, population, key)), population, key)
 
 
 def _check_traceable(problem: Problem) -> None:

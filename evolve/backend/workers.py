@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from evolve.core.evaluation import member_keys, real
 from evolve.core.population import Population
 from evolve.core.problem import Problem
 from evolve.core.trees import Params, as_arrays, float_dtype, take
@@ -45,15 +46,24 @@ class Workers:
         """The members' losses, shape (size,), as `Device().evaluate` gives them; NaN where a member failed."""
         words = np.asarray(jax.random.key_data(key))
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: a failed member
-            return jnp.asarray(self.losses(problem, population.members(), words, population.size).astype(float_dtype()))
+            repeats = None if population.repeats is None else int(population.repeats)
+            losses = self.losses(problem, population.members(), words, population.size, repeats)
+            return jnp.asarray(losses.astype(float_dtype()))
 
-    def losses(self, problem: Problem, members: Params, key: np.ndarray, size: int) -> np.ndarray:
+    def losses(
+        self, problem: Problem, members: Params, key: np.ndarray, size: int, repeats: int | None = None
+    ) -> np.ndarray:
         """The losses of formed members (leading axis `size`), shape (size,), float64, NaN where a member failed.
 
-        `key` is the generation's, as 32-bit words.
+        `key` is the generation's, as 32-bit words. With `repeats`, means of so many calls a member.
         """
         host = jax.tree.map(np.asarray, jax.device_get(members))
-        calls = [(problem, take(host, i), key) for i in range(size)]
+        keys = _keys(problem, key, size, repeats)
+        losses = self._called([(problem, take(host, i), words[i]) for words in keys for i in range(size)])
+        with np.errstate(invalid="ignore"):  # infinities of both signs: a failed member
+            return np.mean(losses.reshape(-1, size), axis=0)
+
+    def _called(self, calls: list[tuple[Any, ...]]) -> np.ndarray:
         if self.executor is None:
             return np.array([self._outcome(lambda call=call: _call(*call)) for call in calls])
         end = math.inf if self.timeout is None else time.monotonic() + self.timeout
@@ -81,6 +91,15 @@ class Workers:
             return math.nan
 
 
+def _keys(problem: Problem, words: np.ndarray, size: int, repeats: int | None) -> list[Any]:
+    """What each member is called with, as words, repeat by repeat: the keys that a device would give it."""
+    if problem.common and repeats is None:
+        return [[words] * size]
+    key: Any = jax.random.wrap_key_data(jnp.asarray(words))
+    rounds = [key] if repeats is None else [jax.random.fold_in(key, repeat) for repeat in range(repeats)]
+    return [np.asarray(jax.random.key_data(member_keys(each, jnp.arange(size)))) for each in rounds]
+
+
 def _wait(future: Any, end: float) -> float:
     if isinstance(future, Exception):
         raise future
@@ -91,12 +110,4 @@ def _call(problem: Problem, params: Params, key: Any) -> float:
     """One member's loss as a number; at module level, so that a process pool can pickle it."""
     if not problem.host:
         params, key = as_arrays(params), jax.random.wrap_key_data(key)
-    value: Any = problem.loss(params, key)
-    if value is None:
-        raise TypeError("the loss is None; return a real number.")
-    loss = np.asarray(value)
-    if loss.shape != ():
-        raise ValueError(f"the loss has shape {loss.shape}; return a scalar, such as its mean.")
-    if not np.issubdtype(loss.dtype, np.number) or np.issubdtype(loss.dtype, np.complexfloating):
-        raise TypeError(f"the loss is {loss.dtype}; return a real number.")
-    return float(loss)
+    return real(problem.loss(params, key))

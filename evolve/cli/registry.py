@@ -68,6 +68,21 @@ def bipop(
     return evolve.Restarts(evolve.CMAES(sigma, population), regime, restarts, start)
 
 
+def uhcmaes(
+    sigma: float = 0.3,
+    population: int | None = None,
+    most: int = 30,
+    reevaluated: int | None = None,
+    widening: float = 2.0,
+) -> evolve.UncertaintyHandling:
+    """CMA-ES that evaluates as often as noise makes necessary (Hansen, Niederberger, Guzzella, Koumoutsakos 2009).
+
+    It does not stop by itself: what looks like a plateau may be noise.
+    """
+    method = evolve.CMAES(sigma, population, stopping=None)
+    return evolve.UncertaintyHandling(method, most, reevaluated, widening=widening)
+
+
 def lbfgs(memory: int = 10, line_search: int = 20) -> evolve.Gradient:
     """Limited-memory quasi-Newton steps with a line search (Liu and Nocedal 1989).
 
@@ -128,6 +143,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "openes": evolve.OpenES,
         "cmaes": evolve.CMAES,
         "bipop": bipop,
+        "uhcmaes": uhcmaes,
         "sepcmaes": evolve.SepCMAES,
         "snes": evolve.SNES,
         "xnes": evolve.XNES,

@@ -3,6 +3,7 @@
 from evolve.core.estimator import Estimator, EstimatorState
 from evolve.core.evaluation import graded
 from evolve.core.lowrank import Factored, Perturbed
+from evolve.core.noise import Averaged, CommonRandomNumbers, IndependentNoise
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
 from evolve.core.population import Directions, Drawn, Population, Stored, StoredPairs
@@ -13,6 +14,8 @@ from evolve.core.trees import Geometry
 
 __all__ = [
     "Antithetic",
+    "Averaged",
+    "CommonRandomNumbers",
     "Cosine",
     "Directions",
     "Drawn",
@@ -24,6 +27,7 @@ __all__ = [
     "Gaussian",
     "Geometry",
     "Graded",
+    "IndependentNoise",
     "Law",
     "Linear",
     "LowRank",

@@ -124,6 +124,9 @@ class Population(eqx.Module):
         The key that `ask` was given, for whatever `tell` decides by chance (Metropolis acceptance, say).
     count
         How many of the members are in use, the first ones; all of them where it is None.
+    repeats
+        How often each member is evaluated, every time with noise of its own: its loss is the mean. Where it is None,
+        once, with noise as the problem has it.
     """
 
     center: Params | None
@@ -133,6 +136,7 @@ class Population(eqx.Module):
     geometry: Geometry
     size: int = eqx.field(static=True)
     count: Int[Array, ""] | None = None
+    repeats: Int[Array, ""] | None = None
 
     @property
     def used(self) -> Int[Array, ""] | int:
@@ -143,6 +147,11 @@ class Population(eqx.Module):
     def in_use(self) -> Bool[Array, " size"]:
         """Which members they are."""
         return jnp.arange(self.size) < self.used
+
+    @property
+    def evaluations(self) -> Int[Array, ""] | int:
+        """What they cost."""
+        return self.used if self.repeats is None else self.used * self.repeats
 
     @property
     def least(self) -> int:

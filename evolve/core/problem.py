@@ -33,6 +33,16 @@ class Problem(eqx.Module):
         """
         return False
 
+    @property
+    def common(self) -> bool:
+        """Whether all members of a generation get the same key, or each one of its own."""
+        return True
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that one loss takes, as budgets count them; more than 1 where it is an average."""
+        return 1
+
     @abstractmethod
     def init(self, key: PRNGKeyArray) -> Params:
         """Where search starts: any pytree of floating-point arrays."""
@@ -41,7 +51,8 @@ class Problem(eqx.Module):
     def loss(self, params: Params, key: PRNGKeyArray) -> Float[Array, ""]:
         """The scalar to minimize; the key draws minibatch, episode or noise.
 
-        All members of a generation get the same key (common random numbers), so that their losses compare.
+        All members of a generation get the same key (common random numbers), so that their losses compare; see
+        `common`, and the wrappers in `evolve.core.noise`.
         A non-finite loss marks the member as failed.
         """
 

@@ -17,6 +17,7 @@ from evolve.methods.restarts import Restarts, Uniform
 from evolve.methods.sep_cma import SepCMAES
 from evolve.methods.snes import SNES
 from evolve.methods.stopping import Tolerances
+from evolve.methods.uncertainty import UncertaintyHandling
 from evolve.methods.xnes import XNES
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "SepCMAES",
     "SimulatedAnnealing",
     "Tolerances",
+    "UncertaintyHandling",
     "Uniform",
     "auto",
 ]

@@ -85,8 +85,8 @@ class Colored(Directions):
 def weigh(losses: Float[Array, " most"], growth: Growth) -> tuple[Array, Array, Float[Array, " four"]]:
     """The members' weights, for the mean and for the shape, and what `quantiles` says of the losses.
 
-    Sorted is a power of four of blocks, the smallest that holds the members in use: a small population costs little, and
-    there are few programs to compile.
+    Sorted is a power of four of blocks, the smallest that holds the members in use: a small population costs little,
+    and there are few sorts to compile.
     """
     p, most = growth.parameters, growth.most
 

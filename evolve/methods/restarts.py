@@ -117,7 +117,8 @@ class Restarts(Optimizer):
         best_loss = losses[place].astype(state.best_loss.dtype)
         found = (population.member(place), best_loss)
         best, best_loss = select(best_loss < state.best_loss, found, (state.best, state.best_loss))
-        inner, used = self.optimizer.learn(state.inner, population, losses), jnp.asarray(population.used, jnp.int32)
+        inner = self.optimizer.learn(state.inner, population, losses)
+        used = jnp.asarray(population.evaluations, jnp.int32)
         over = (self.optimizer.stop(inner) > 0) | (state.age + 1 >= state.limit)
         last = state.grown >= self.restarts
         after = dataclasses.replace(
@@ -153,7 +154,9 @@ class Restarts(Optimizer):
 
     def more(self, state: RestartsState) -> Int[Array, ""]:
         """What the next generation costs beyond the smallest."""
-        return state.size - self._least(Geometry.of(state.origin).size) if self.regime != "same" else state.extra * 0
+        # Of the population only its numbers are computed: a compiler drops what nobody reads.
+        population = self.ask(state, jax.random.key(0))
+        return jnp.asarray(population.evaluations - population.least, jnp.int32)
 
     def _again(self, state: RestartsState, key: PRNGKeyArray) -> RestartsState:
         """The next run (pycma 4.5, `fmin2`)."""

@@ -54,8 +54,9 @@ def run(
     seeds
         Run seeds seed ... seed + seeds - 1 at once, by `vmap`, and return a list of results.
     evaluations
-        Forward passes to spend; an evaluation with its gradient counts three. No generation is begun that would
-        go beyond, but one is always run. Line searches, whose length nobody knows beforehand, may.
+        Forward passes to spend; an evaluation with its gradient counts three, an average each of its repeats. No
+        generation is begun that would go beyond, but one is always run. Line searches, whose length nobody knows
+        beforehand, may.
     generations, seconds, target
         Further limits. Seconds leave compiling out and are looked at between blocks of generations. The target is
         a loss: of the best member, or of a generation's mean where the problem is noisy.

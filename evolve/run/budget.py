@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from evolve.core.optimizer import Optimizer
+from evolve.core.problem import Problem
 
 FAR = 2**31 - 2  # generations are counted in 32 bits
 
@@ -71,6 +72,6 @@ def _check(name: str, value: Any) -> None:
         raise ValueError(f"run: {name} is {value}; it must be a whole number.")
 
 
-def forwards(optimizer: Optimizer) -> int:
+def forwards(problem: Problem, optimizer: Optimizer) -> int:
     """Forward passes that one evaluation costs: a gradient takes one forward and about two for backward."""
-    return 3 if optimizer.oracle == "gradient" else 1
+    return problem.passes * (3 if optimizer.oracle == "gradient" else 1)

@@ -33,20 +33,22 @@ class HostLoop:
         """One generation, however far `until` is: a watch point between any two calls of a slow fitness."""
         del until
         members, population, words, going = self.asks.call(self.task, carry, seen)
-        used = np.broadcast_to(np.asarray(population.used), self.shape[:-1])
-        losses = self._losses(members, np.asarray(words), np.asarray(going), used)
+        losses = self._losses(members, np.asarray(words), np.asarray(going), population)
         carry, seen = self.tells.call(self.task, carry, population, going, losses)
         wanted = (generation + 1) % int(stride(generation + 1)) == 0
         return carry, {name: np.asarray(value)[None][: int(wanted)] for name, value in seen[0].items()}, seen
 
-    def _losses(self, members: Params, words: np.ndarray, going: np.ndarray, used: np.ndarray) -> np.ndarray:
+    def _losses(self, members: Params, words: np.ndarray, going: np.ndarray, population: Population) -> np.ndarray:
         """Of all members in use of the seeds that go on; NaN for the others, which are not evaluated."""
-        problem, members = self.task.problem, jax.device_get(members)
+        problem, members, seeds = self.task.problem, jax.device_get(members), self.shape[:-1]
+        numbers = population.used, population.repeats  # of each seed; the latter may be None
+        used, repeats = (np.broadcast_to(np.asarray(number), seeds) for number in numbers)
         several = self.task.seeds is not None
         losses = np.full(self.shape, np.nan)
         for seed in np.flatnonzero(going) if several else [...]:
-            some = take(take(members, seed), slice(int(used[seed])))
-            losses[seed][: used[seed]] = self.workers.losses(problem, some, words[seed], int(used[seed]))
+            size, times = used[seed].item(), repeats[seed].item()
+            some = take(take(members, seed), slice(size))
+            losses[seed][:size] = self.workers.losses(problem, some, words[seed], size, times)
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: a failed member
             return losses.astype(float_dtype())
 

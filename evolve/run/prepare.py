@@ -47,7 +47,7 @@ def prepare(
     least = jax.eval_shape(optimizer.ask, carries[0].state, jax.random.key(0)).least
     # Where every generation costs the same, counting generations is enough.
     varies = type(optimizer).extra is not Optimizer.extra
-    bought = min(FAR, (budget.evaluations or FAR) // forwards(optimizer)) if varies else FAR
+    bought = min(FAR, (budget.evaluations or FAR) // forwards(problem, optimizer)) if varies else FAR
     task = Task(problem, optimizer, run_key, goal, jnp.int32(bought), device, seeds, least)
     # Starts may be drawn by code that vmap cannot trace; they are few, so a loop draws them.
     carry = carries[0] if seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)

@@ -31,7 +31,7 @@ class Result:
     failed
         Members whose loss was not finite.
     generations, evaluations, forwards
-        Spent: members evaluated, and forward passes (a gradient counts three).
+        Spent: members evaluated, and forward passes (a gradient counts three, an average each of its repeats).
     seconds, compile_seconds
         Wall-clock of the generations, and of compiling them.
     memory

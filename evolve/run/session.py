@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from evolve.backend import Workers
 from evolve.core.evaluation import checked
 from evolve.core.trees import Params, float_dtype, take
-from evolve.run.budget import FAR, Budget, forwards
+from evolve.run.budget import FAR, Budget
 from evolve.run.compiled import compiled
 from evolve.run.describe import describe
 from evolve.run.directory import RunDirectory
@@ -178,7 +178,7 @@ class Session:
             reason=self._reasons()[i] or reason or "",
             failed=int(now.row["failed"][i]),
             generations=int(now.generations[i]),
-            evaluations=spent // forwards(self.task.optimizer),
+            evaluations=spent // now.passes,
             forwards=spent,
             seconds=now.seconds,
             compile_seconds=loop.program.seconds if loop else 0.0,

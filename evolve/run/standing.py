@@ -48,9 +48,14 @@ class Standing:
         return blank._at(carry, seen)
 
     @property
+    def passes(self) -> int:
+        """Forward passes of one evaluation."""
+        return forwards(self.task.problem, self.task.optimizer)
+
+    @property
     def cost(self) -> int:
         """Forward passes of one generation at least: line searches and grown populations take more."""
-        return self.task.least * forwards(self.task.optimizer)
+        return self.task.least * self.passes
 
     @property
     def generations(self) -> np.ndarray:
@@ -96,7 +101,7 @@ class Standing:
 
     def _at(self, carry: Carry, seen: Seen) -> "Standing":
         row, cause = jax.device_get(seen)
-        each = self.cost + np.reshape(row["more"], -1).astype(np.int64) * forwards(self.task.optimizer)
+        each = self.cost + np.reshape(row["more"], -1).astype(np.int64) * self.passes
         columns = self._counted({name: np.reshape(value, -1) for name, value in row.items()})
         causes = np.reshape(cause, -1)
         return dataclasses.replace(self, carry=carry, seen=seen, row=columns, cause=causes, next=each)
@@ -105,4 +110,4 @@ class Standing:
         """Forward passes in place of evaluations beyond the least."""
         columns = {name: exact(values) for name, values in columns.items() if name != "more"}
         evaluated = columns["generation"] * self.task.least + columns.pop("extra")
-        return {**columns, "evaluations": evaluated * forwards(self.task.optimizer)}
+        return {**columns, "evaluations": evaluated * self.passes}

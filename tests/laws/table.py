@@ -24,6 +24,7 @@ from evolve import (
     SepCMAES,
     SimulatedAnnealing,
     Sparse,
+    UncertaintyHandling,
 )
 from evolve.core import Exponential, Optimizer, TopPairs, z_score
 from zeroth import SPSA, MeZO
@@ -73,6 +74,7 @@ ROWS: dict[str, Row] = {
     "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation"),
     "CMAES passive": Row(CMAES(0.5, 16, False), 800, 3500, 3500, "ranks rotation"),
     "Restarts": Row(Restarts(CMAES(0.5, 16), "bipop", 3), 800, 2500, 3500, "ranks rotation places"),
+    "Uncertainty": Row(UncertaintyHandling(CMAES(0.5, 14, stopping=None)), 800, 2500, 3500, "ranks rotation"),
     "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks"),
     "SNES": Row(SNES(0.5, 16), 800, AXES, 65_000, "ranks"),
     "SNES rates": Row(SNES(0.5, 16, 0.9, 0.2), 1100, AXES, 60_000, "ranks"),

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from laws.harness import N, numeric
 
-from evolve import Restarts
 from evolve.backend import Device
 from evolve.core import Population, Stored
 from evolve.core.lowrank import form
@@ -73,9 +72,9 @@ def _larger(number):
 
 def smallest(optimizer):
     """With the smallest population that it takes."""
-    if isinstance(optimizer, Restarts):
-        return dataclasses.replace(optimizer, optimizer=smallest(optimizer.optimizer))
     names = {field.name for field in dataclasses.fields(optimizer)}
+    if "optimizer" in names:
+        return dataclasses.replace(optimizer, optimizer=smallest(optimizer.optimizer))
     sizes = {"population": 2, "chains": 2, "parents": 1, "elites": 1, "tournament": 1}
     return dataclasses.replace(optimizer, **{name: size for name, size in sizes.items() if name in names})
 

@@ -1,0 +1,65 @@
+"""Members asked twice: the directions of a population, and those of its first members once more."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from evolve.core.perturbation import Direction
+from evolve.core.population import Directions
+from evolve.core.trees import Params
+
+
+class Again(Directions):
+    """Those of the members in use, followed by copies of the first of them.
+
+    inner
+        The directions of `size` members.
+    used
+        How many of them are in use; the first copy is the member of this number.
+    copies
+        How many, at most a block where the members come in blocks.
+    """
+
+    inner: Directions
+    used: Int[Array, ""] | int
+    copies: int = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+
+    @property
+    def group(self) -> int:
+        """The inner directions'."""
+        return self.inner.group
+
+    @property
+    def block(self) -> int | None:
+        """The inner directions'."""
+        return self.inner.block
+
+    def one(self, i: Int[Array, ""] | int) -> Direction:
+        """The member's, or that of the member whose copy it is."""
+        return self.inner.one(self._source(jnp.asarray(i)))
+
+    def batch(self, first: Int[Array, ""] | int, count: int) -> Direction:
+        """One by one, which draws the same; of blocks the copies' alone are put together from two."""
+        if self.block is None:
+            return jax.vmap(self.one)(first + jnp.arange(count))
+        places = first + jnp.arange(count)
+        rows = self.inner.batch(first, count)
+
+        def mixed() -> Direction:
+            head = self.inner.batch(0, self.copies)
+            copied = jax.tree.map(lambda leaf: leaf[(places - self.used) % self.copies], head)
+            choose = jax.vmap(lambda own, row, copy: jnp.where(own, row, copy))
+            return jax.tree.map(lambda row, copy: choose(places < self.used, row, copy), rows, copied)
+
+        return jax.lax.cond(first + count > self.used, mixed, lambda: rows)
+
+    def combine(self, weights: Float[Array, " n"]) -> Params:
+        """A member weighs what it and its copy do."""
+        sources = self._source(jnp.arange(weights.shape[0]))
+        return self.inner.combine(jnp.zeros(self.size, weights.dtype).at[sources].add(weights))
+
+    def _source(self, i: Int[Array, "*any"]) -> Int[Array, "*any"]:
+        """Which member i is, itself or a copy."""
+        return jnp.where(i < self.used, i, (i - self.used) % self.copies)

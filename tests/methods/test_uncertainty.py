@@ -1,0 +1,180 @@
+"""Uncertainty handling: pycma's measurement and treatment, every evaluation counted, and what it is worth."""
+
+import cma
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from laws.tools import close, compilations
+
+import evolve
+from evolve import CMAES, SNES, Gradient, IndependentNoise, Restarts, Tolerances, UncertaintyHandling
+from evolve.core import wrap
+from evolve.methods.uncertainty import rank_change
+
+KEY = jax.random.key(0)
+SHORT = Tolerances(maxiter=0.01)  # a run of a few generations
+
+
+def noisy(x, key):
+    return jnp.sum(x**2) + jax.random.normal(key)
+
+
+def by_pycma(handler, losses, again):
+    """pycma's handler, told the losses of a generation, and those of the first members evaluated again."""
+    left = [loss for loss in again for _ in range(int(handler.evaluations))]
+    handler.indices = lambda fit: np.arange(len(again))
+    return handler(list(range(len(losses))), list(losses), lambda x: left.pop(0))
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_measurement_is_pycmas():
+    """Given the same losses: one program for every population and theta."""
+    measure, rng = jax.jit(rank_change), np.random.default_rng(0)
+    for size, theta in [(2, 0.5), (3, 1.0), (8, 0.5), (8, 0.2), (8, 0.0), (41, 0.3), (41, 1.0)]:
+        handler = cma.NoiseHandler(5, epsilon=0)
+        handler.theta = theta
+        for t in range(20):
+            losses = rng.normal(size=size)
+            again = losses[:2] + (t // 5 % 2) * rng.normal(size=2)
+            before = handler.noiseS
+            by_pycma(handler, losses, again)
+            padded = np.concatenate([losses, np.full(41 - size, np.inf)])
+            change = measure(jnp.asarray(padded), jnp.asarray(again), size, theta)
+            np.testing.assert_allclose(before + 0.3 * (change - before), handler.noiseS, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_treatment_is_pycmas():
+    """Given the same losses: s, the number of evaluations, and what standard deviations are multiplied by."""
+    n, size, copies, rng = 5, 8, 3, np.random.default_rng(0)
+    optimizer = UncertaintyHandling(SNES(0.5, size), 4, copies)
+    handler = cma.NoiseHandler(n, [1, 1, 4], np.mean, epsilon=0)
+    state = optimizer.init(jnp.ones(n), KEY)
+    tell, learn = eqx.filter_jit(optimizer.tell), eqx.filter_jit(optimizer.optimizer.tell)
+    population, start = optimizer.ask(state, KEY), state.inner
+    own, seen = optimizer.optimizer.ask(start, KEY), []
+    for t in range(60):
+        losses = rng.normal(size=size)
+        again = losses[:copies] + (t // 15 % 2) * rng.normal(size=copies)
+        factor = by_pycma(handler, losses, again)
+        means = np.concatenate([(losses[:copies] + again) / 2, losses[copies:]])
+        expected = learn(start, own, jnp.asarray(means))
+        state = tell(state, population, jnp.asarray([*losses, *again]))
+        np.testing.assert_allclose(state.noise, handler.noiseS, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(state.repeats, handler.evaluations, rtol=1e-12)
+        close(state.inner, eqx.tree_at(lambda s: s.sigma, expected, expected.sigma * factor), 1e-12)
+        seen.append(float(state.repeats))
+        state = eqx.tree_at(lambda s: s.inner, state, start)
+    assert min(seen) == 1 < max(seen)
+
+
+@pytest.mark.usefixtures("x64")
+def test_equal_losses_are_no_noise_and_failed_members_say_nothing():
+    measure = jax.jit(rank_change)
+    losses = np.random.default_rng(1).normal(size=10)
+    some = measure(jnp.asarray(losses), jnp.asarray(losses[[1, 0, 2]]), 10, 0.5)
+    assert measure(jnp.zeros(10), jnp.zeros(3), 10, 0.5) < 0
+    without = losses.copy()
+    without[2] = np.inf
+    assert jnp.isnan(measure(jnp.full(10, jnp.inf), jnp.zeros(3), 10, 0.5))
+    for third in (np.inf, 0.0):
+        failed = measure(jnp.asarray(without), jnp.asarray([losses[1], losses[0], third]), 10, 0.5)
+        assert jnp.isfinite(failed)
+    # Members beyond those in use are not there.
+    padded = np.concatenate([losses, np.full(6, np.inf)])
+    np.testing.assert_allclose(measure(jnp.asarray(padded), jnp.asarray(losses[[1, 0, 2]]), 10, 0.5), some, rtol=1e-12)
+
+
+def test_it_ends_nearer_to_the_optimum_than_without():
+    """The sphere under noise of a constant standard deviation 1, at equal evaluations."""
+    problem, plain = IndependentNoise(wrap(noisy, jnp.full(8, 3.0))), CMAES(1.0, stopping=None)
+
+    def solve(optimizer):
+        results = evolve.run(problem, optimizer, seeds=8, evaluations=6000)
+        assert all(5000 < result.evaluations <= 6000 for result in results)
+        return results, np.median([np.linalg.norm(result.answer) for result in results])
+
+    (_, without), (results, handled) = solve(plain), solve(UncertaintyHandling(plain, 100))
+    assert handled < 0.7 * without
+    # Neither the limit nor a constant compiles anything, however many evaluations that makes.
+    before = len(compilations)
+    assert solve(UncertaintyHandling(plain, 3, widening=0.0))[1] > handled
+    assert len(compilations) == before
+    # Each seed has a number of evaluations of its own, whoever its neighbours are.
+    here, there = results[1], evolve.run(problem, UncertaintyHandling(plain, 100), seed=1, seeds=8, evaluations=6000)[0]
+    for name in ("evaluations", "repeats", "sigma"):
+        np.testing.assert_array_equal(here.history[name], there.history[name])
+    assert here.generations != results[0].generations
+
+
+def counting():
+    """A host fitness that is all noise, and the list of its calls."""
+    calls = []
+
+    def fitness(x, words):
+        calls.append(tuple(words))
+        return float(np.random.default_rng(words).normal())
+
+    return wrap(fitness, np.zeros(3), host=True), calls
+
+
+def test_every_evaluation_is_counted_and_has_noise_of_its_own():
+    problem, calls = counting()
+    optimizer = Restarts(UncertaintyHandling(CMAES(stopping=SHORT), 3, growth=20.0), "ipop", 1)
+    result = evolve.run(problem, optimizer, evaluations=900)
+    # The last call is of the answer, at a fixed key.
+    assert len(calls) - 1 == len(set(calls[:-1])) == result.evaluations == result.forwards
+    assert result.evaluations <= 900
+    assert set(result.history["run"]) == {0, 1}
+    assert np.max(result.history["repeats"]) == 3
+    assert result.failed == 0
+
+
+def test_a_growing_population_has_its_copies_behind_its_members():
+    """Where the members in use end within a block, at its edge, and where the copies reach into the next."""
+    optimizer = UncertaintyHandling(CMAES(0.5), reevaluated=3)
+
+    @jax.jit
+    def asked(size):
+        state = optimizer.start(jnp.ones(3), KEY, size, 14, 1.0)
+        population = optimizer.ask(state, KEY)
+        assert (population.size, population.least) == (21, 7)
+        weights = jnp.where(population.in_use, jnp.arange(21.0), 0.0)
+        one_by_one = jax.lax.map(population.member, jnp.arange(21))
+        moved = population.center + population.scale * population.combine(weights)
+        own = optimizer.optimizer.ask(state.inner, KEY).members()
+        return population.used, population.members(), one_by_one, own, weights, moved, population.center
+
+    for size in (7, 9, 13, 14):
+        used, members, one_by_one, own, weights, moved, center = asked(size)
+        assert used == size + 3
+        np.testing.assert_allclose(members[:size], own[:size], rtol=1e-6)
+        np.testing.assert_array_equal(members[size:used], members[:3])
+        np.testing.assert_allclose(one_by_one[:used], members[:used], rtol=1e-6)
+        np.testing.assert_allclose(moved, center + weights @ (members - center), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: UncertaintyHandling(Gradient(optax.sgd(0.1))),
+            "Gradient learns from gradients",
+        ),
+        (lambda: UncertaintyHandling(UncertaintyHandling(CMAES())), "handles uncertainty already; wrap it once"),
+        (lambda: UncertaintyHandling(CMAES(), 0.5), "most is 0.5; it must lie in"),
+        (lambda: UncertaintyHandling(CMAES(), theta=2.0), r"theta is 2.0; it must lie in \[0, 1\]"),
+        (lambda: UncertaintyHandling(CMAES(), reevaluated=0), "reevaluated is 0; it must be at least 1"),
+    ],
+)
+def test_misuse_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_more_members_again_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="reevaluated is 9; there are only 7 members"):
+        evolve.minimize(noisy, jnp.zeros(3), UncertaintyHandling(CMAES(), reevaluated=9), generations=1)
