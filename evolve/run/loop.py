@@ -108,7 +108,7 @@ def causes(optimizer: Optimizer) -> tuple[str | None, ...]:
 
 def due(task: Task, carry: Carry, until: Int[Array, ""] | int) -> tuple[Bool[Array, "*seeds"], Int[Array, ""]]:
     """Which seeds go on now, and the generation before theirs: those that lag behind catch up first."""
-    going = each_seed(task, lambda carry: _active(task, carry) & (carry.generation < until))(carry)
+    going = each_seed(task, lambda carry: active(task, carry) & (carry.generation < until))(carry)
     now = jnp.min(jnp.where(going, carry.generation, FAR))
     return going & (carry.generation == now), now
 
@@ -130,14 +130,14 @@ def _cause(task: Task, carry: Carry) -> Int[Array, ""]:
     return jnp.where(_reached(task, carry), 1, jnp.where(stop > 0, stop + 1, 0))
 
 
-def _active(task: Task, carry: Carry) -> Bool[Array, ""]:
+def active(task: Task, carry: Carry) -> Bool[Array, ""]:
     """Nothing ends it of itself, and the budget buys another generation; the first is always bought."""
     optimizer, state = task.optimizer, carry.state
     spent = carry.generation * task.least + optimizer.extra(state) + optimizer.more(state)
     return (_cause(task, carry) == 0) & ((carry.generation == 0) | (spent + task.least <= task.evaluations))
 
 
-def _step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:
+def step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:
     """One generation on a device."""
     population, key = ask(task, carry, run_key)
     return tell(task, carry, population, ask_oracle(task.backend, task.problem, task.optimizer, population, key))
@@ -149,7 +149,7 @@ def _block(task: Task, carry: Carry, until: Int[Array, ""]) -> Any:
     rows = {name: jnp.zeros((ROWS, *row.shape), row.dtype) for name, row in shapes.items()}
 
     def one(going: Bool[Array, ""], carry: Carry, run_key: PRNGKeyArray) -> Carry:
-        after = _step(task, carry, run_key)
+        after = step(task, carry, run_key)
         # A single seed always goes on here; of several, one that has stopped waits for the others, unchanged.
         return after if task.seeds is None else select(going, after, carry)
 
