@@ -18,6 +18,7 @@ from evolve.compare.suite.profiles import Profiles
 from evolve.compare.suite.record import PROFILE, TARGETS, Recorded, moments
 from evolve.compare.suite.suite import Case, Log, Suite
 from evolve.core.optimizer import Optimizer
+from evolve.core.trees import float_dtype
 from evolve.run.budget import FAR, Budget, forwards
 from evolve.run.loop import causes
 from evolve.run.options import check_names
@@ -91,7 +92,7 @@ def _checked(suite: Suite, optimizers: Mapping[str, Optimizer], budget: int, see
         raise ValueError("benchmark: the suite has no problems; give at least one function and one instance.")
     check_optimizers(suite.cases[0].problem, optimizers)
     seeds_of(seed, 1)
-    if not jax.config.read("jax_enable_x64"):
+    if float_dtype() != np.float64:
         raise ValueError("benchmark: losses would be float32, which has no digits for 1e-8; run in jax.enable_x64().")
     if not 0 < budget * suite.dimension <= FAR:
         most = FAR // suite.dimension

@@ -1,5 +1,6 @@
 """Runtime profiles: the fraction of pairs of function and target reached within so many evaluations."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ def save_profiles(profiles: "Profiles", path: Path) -> list[Path]:
     path.mkdir(parents=True, exist_ok=True)
     files = [write(figure(profiles, names, size=BESIDE), path / "overview.png")]
     for name in names:
-        stem = "all" if name == ALL else "".join(c if c.isalnum() else "_" for c in name).replace("__", "_")
+        stem = "all" if name == ALL else re.sub(r"\W+", "_", name)
         files.append(write(figure(profiles, [name]), path / f"profile_{stem}.png"))
     return files
 

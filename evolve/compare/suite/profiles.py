@@ -1,5 +1,7 @@
 """What came of a suite: expected running times, runtime profiles, table, plots, report, and COCO's files."""
 
+import csv
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -194,10 +196,19 @@ class Profiles(Comparison):
 
         return [write(self, name, Path(folder)) for name in self.logs]
 
+    def save_rows(self, folder: Path) -> Path:
+        """Write `rows` as ert.csv; an infinite time is an empty cell."""
+        rows, text = self.rows(), io.StringIO()
+        writer = csv.DictWriter(text, rows[0] if rows else ["optimizer"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(folder / "ert.csv", text.getvalue().encode())
+        return folder / "ert.csv"
+
     @property
     def pages(self) -> Any:
-        """Profiles, report, and COCO's files in the folder `coco`."""
-        return *super().pages, lambda folder: self.export(folder / "coco")
+        """Profiles, report, expected running times, and COCO's files in the folder `coco`."""
+        return *super().pages, self.save_rows, lambda folder: self.export(folder / "coco")
 
     def logged(self, entry: Entry, log: Log | None, elapsed: float) -> "Profiles":
         """With an entry in the place of the one of its name, and its log."""

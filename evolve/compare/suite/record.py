@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
@@ -136,23 +136,32 @@ class Recorded(Optimizer):
         best, after = jnp.minimum(record.best, jnp.min(gaps)), record.evaluations + spent.astype(jnp.int32)
         passed = (self.moments > record.evaluations) & (self.moments <= after)
         due = jnp.any(passed) | jnp.any((best <= self.targets) & (record.hits == 0))
-        last = jnp.asarray(population.used - 1, jnp.int32)
-        operand = (self.targets, self.moments, passed, record, gaps, values.astype(record.best.dtype), last)
+        last, losses = jnp.asarray(population.used - 1, jnp.int32), values.astype(best.dtype)
+        seen = _Seen(self.targets, self.moments, passed, gaps, losses, last, forwards(self.optimizer))
         lines = (record.hits, record.gaps, record.bests, record.losses)
         # Most generations pass nothing: the running minimum of a large population would cost more than they do.
-        lines = refresh(due, lambda operand: _lines(*operand, cost=forwards(self.optimizer)), operand, lines)
+        lines = refresh(due, lambda operand: operand[0].lines(operand[1]), (seen, record), lines)
         return Record(after, best, *lines)
 
 
-def _lines(
-    targets: Any, moments: Any, passed: Any, record: Record, gaps: Any, values: Any, last: Any, *, cost: int
-) -> tuple[Array, ...]:
-    """The record's lines after a generation. Member i's loss is known `cost` i + 1 evaluations after it began."""
-    low = jnp.minimum(record.best, jax.lax.cummin(gaps))
-    place = jnp.searchsorted(-low, -targets, side="left").astype(jnp.int32)
-    fresh = (record.hits == 0) & (place < len(low))
-    hits = jnp.where(fresh, record.evaluations + cost * place + 1, record.hits)
-    reached = jnp.where(fresh, low[jnp.minimum(place, len(low) - 1)], record.gaps)
-    member = jnp.clip((moments - record.evaluations - 1) // cost, 0, last)
-    bests = jnp.where(passed, low[member], record.bests)
-    return hits, reached, bests, jnp.where(passed, values[member], record.losses)
+class _Seen(eqx.Module):
+    """A generation, and the moments passed in it."""
+
+    targets: Any
+    moments: Any
+    passed: Bool[Array, " moments"]
+    gaps: Float[Array, " size"]
+    losses: Float[Array, " size"]
+    last: Int[Array, ""]  # the place of the last member in use
+    cost: int = eqx.field(static=True)  # of a member, whose loss is known after the first of its forward passes
+
+    def lines(self, record: Record) -> tuple[Array, ...]:
+        """The record's lines after the generation."""
+        low = jnp.minimum(record.best, jax.lax.cummin(self.gaps))
+        place = jnp.searchsorted(-low, -self.targets, side="left").astype(jnp.int32)
+        fresh = (record.hits == 0) & (place < len(low))
+        hits = jnp.where(fresh, record.evaluations + self.cost * place + 1, record.hits)
+        gaps = jnp.where(fresh, low[jnp.minimum(place, len(low) - 1)], record.gaps)
+        member = jnp.clip((self.moments - record.evaluations - 1) // self.cost, 0, self.last)
+        bests = jnp.where(self.passed, low[member], record.bests)
+        return hits, gaps, bests, jnp.where(self.passed, self.losses[member], record.losses)

@@ -37,7 +37,9 @@ _UNKNOWN = f"There is no curve “{NAME}”: its data comes with the package coc
 def page(profiles: "Profiles") -> str:
     """The whole page."""
     swatches = {name: swatch(look) for name, look in looks(profiles.entries).items()}
-    tables = "".join(f"<div>{running_times(profiles, function, swatches)}</div>" for function in profiles.functions)
+    tables = "".join(
+        f"<div class=wide>{running_times(profiles, function, swatches)}</div>" for function in profiles.functions
+    )
     drawn = [inline(figure(profiles, [group], INK, BESIDE), f"profile of {group}") for group in profiles.groups]
     parts = {
         "title": escape(profiles.title),
@@ -46,7 +48,7 @@ def page(profiles: "Profiles") -> str:
         "table": _table(profiles, swatches),
         "troubles": troubles(profiles),
         "figures": "\n".join(f"<figure>{svg}</figure>" for svg in drawn),
-        "tables": f'<h2>Expected running times / dimension</h2><div class="columns wide">{tables}</div>',
+        "tables": f"<h2>Expected running times / dimension</h2><div class=figures>{tables}</div>",
         "settings": settings(profiles),
         "facts": definitions(_facts(profiles)),
         "versions": definitions(profiles.facts["versions"]),
