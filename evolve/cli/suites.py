@@ -11,6 +11,7 @@ from evolve.cli.errors import RunError, UsageError
 from evolve.cli.registry import OPTIMIZERS, find
 from evolve.cli.showing import judged, named_ones, show
 from evolve.compare.suite import Case, Suite, benchmark
+from evolve.compare.suite.benchmark import checked
 from evolve.core import Optimizer
 from problems import BBOB, BBOB_FUNCTIONS
 
@@ -33,15 +34,17 @@ def compare(command: Compare) -> int:
     budget = SMALLEST if command.smallest else command.budget or BUDGET
     with jax.enable_x64(True):
         suite = bbob(command.dimension or DIMENSION, command.functions, command.instances or INSTANCES)
-        optimizers = _optimizers(command)
+        optimizers, seed = _optimizers(command), command.seed or 0
+        try:  # before a folder is made
+            checked(suite, optimizers, budget, seed)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         with folders.claimed(command.out, "compare-bbob") as folder:
             try:
-                shown = {"progress": not command.quiet, "directory": folder}
-                found = benchmark(suite, optimizers, budget=budget, seed=command.seed or 0, **shown)
+                progress = not command.quiet
+                found = benchmark(suite, optimizers, budget=budget, seed=seed, directory=folder, progress=progress)
             except OSError as error:
                 raise RunError(str(error)) from error
-            except ValueError as error:
-                raise UsageError(str(error)) from error
     if not command.quiet:
         show(found, folder)
     return judged(found, folder)

@@ -67,7 +67,7 @@ def benchmark(
         As of `compare`.
     """
     check_names("benchmark", options, Options.__annotations__)
-    limit = _checked(suite, optimizers, budget, seed)
+    limit = checked(suite, optimizers, budget, seed)
     profiles = Profiles.begin(suite, optimizers, {"budget": {"evaluations": limit}, "seed": seed} | surroundings())
     folder = None if (named := options.get("directory")) is None else Path(named)
     if folder is not None:
@@ -86,8 +86,14 @@ def benchmark(
     return profiles if folder is None else concluded(profiles, folder)
 
 
-def _checked(suite: Suite, optimizers: Mapping[str, Optimizer], budget: int, seed: int) -> int:
-    """The evaluations of a run."""
+def checked(suite: Suite, optimizers: Mapping[str, Optimizer], budget: int, seed: int) -> int:
+    """The evaluations of a run, after all that `benchmark` refuses was refused.
+
+    Raises
+    ------
+    ValueError, TypeError
+        See `benchmark`.
+    """
     if not suite.cases:
         raise ValueError("benchmark: the suite has no problems; give at least one function and one instance.")
     check_optimizers(suite.cases[0].problem, optimizers)
