@@ -135,7 +135,8 @@ def recorded(case: Case, optimizer: Optimizer, at: np.ndarray) -> Recorded:
 def _each(whole: Whole, suite: Suite, optimizer: Optimizer, at: np.ndarray, seed: int) -> Iterator[Any]:
     """Every case's record, failed members and cause, in order, computed on all cores.
 
-    An accelerator does one thing at a time; the CPU's programs are small and use one core each.
+    An accelerator does one thing at a time; the CPU's programs are small and use one core each. Whoever stops early
+    waits for the runs that have begun.
     """
 
     def one(case: Case) -> Any:

@@ -53,6 +53,7 @@ class Recorded(Optimizer):
     """Any method, its run recorded; it ends when the last target is reached.
 
     The record is part of the state, so that every run may carry it: compiled, resumed, and for several seeds at once.
+    What a line search evaluates is counted, but only the points that `ask` gave are recorded.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class Recorded(Optimizer):
         Evaluations at which to look, in ascending order.
 
     Time a generation: O(population); where a target or a moment is passed, and that is at most once for each of them,
-    O(population log(population)).
+    O(population log(population)). Memory: O(targets + moments).
     """
 
     optimizer: Optimizer
@@ -131,13 +132,12 @@ class Recorded(Optimizer):
     def _noted(
         self, record: Record, values: Float[Array, " size"], population: Population, spent: Int[Array, ""]
     ) -> Record:
-        good = jnp.isfinite(values) & population.in_use
-        gaps = jnp.where(good, values - self.f_opt, jnp.inf).astype(record.best.dtype)
-        best, after = jnp.minimum(record.best, jnp.min(gaps)), record.evaluations + spent.astype(jnp.int32)
+        cost, used = forwards(self.optimizer), jnp.asarray(population.used, jnp.int32)
+        after = record.evaluations + spent.astype(jnp.int32)
         passed = (self.moments > record.evaluations) & (self.moments <= after)
+        seen = _Seen(self.targets, self.moments, passed, values.astype(record.best.dtype), self.f_opt, used, cost)
+        best = jnp.minimum(record.best, jnp.min(seen.gaps))
         due = jnp.any(passed) | jnp.any((best <= self.targets) & (record.hits == 0))
-        last, losses = jnp.asarray(population.used - 1, jnp.int32), values.astype(best.dtype)
-        seen = _Seen(self.targets, self.moments, passed, gaps, losses, last, forwards(self.optimizer))
         lines = (record.hits, record.gaps, record.bests, record.losses)
         # Most generations pass nothing: the running minimum of a large population would cost more than they do.
         lines = refresh(due, lambda operand: operand[0].lines(operand[1]), (seen, record), lines)
@@ -150,10 +150,16 @@ class _Seen(eqx.Module):
     targets: Any
     moments: Any
     passed: Bool[Array, " moments"]
-    gaps: Float[Array, " size"]
     losses: Float[Array, " size"]
-    last: Int[Array, ""]  # the place of the last member in use
+    f_opt: Any
+    used: Int[Array, ""]  # members in use
     cost: int = eqx.field(static=True)  # of a member, whose loss is known after the first of its forward passes
+
+    @property
+    def gaps(self) -> Float[Array, " size"]:
+        """Infinite where a member failed or is not in use. Not kept, but computed where wanted: it costs less."""
+        good = jnp.isfinite(self.losses) & (jnp.arange(len(self.losses)) < self.used)
+        return jnp.where(good, self.losses - self.f_opt, jnp.inf).astype(self.losses.dtype)
 
     def lines(self, record: Record) -> tuple[Array, ...]:
         """The record's lines after the generation."""
@@ -162,6 +168,6 @@ class _Seen(eqx.Module):
         fresh = (record.hits == 0) & (place < len(low))
         hits = jnp.where(fresh, record.evaluations + self.cost * place + 1, record.hits)
         gaps = jnp.where(fresh, low[jnp.minimum(place, len(low) - 1)], record.gaps)
-        member = jnp.clip((self.moments - record.evaluations - 1) // self.cost, 0, self.last)
+        member = jnp.clip((self.moments - record.evaluations - 1) // self.cost, 0, self.used - 1)
         bests = jnp.where(self.passed, low[member], record.bests)
         return hits, gaps, bests, jnp.where(self.passed, self.losses[member], record.losses)
