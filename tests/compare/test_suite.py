@@ -7,7 +7,6 @@ import io
 import re
 import warnings
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,15 +16,11 @@ import pytest
 import evolve
 from evolve.compare.suite import Case, Profiles, Suite, benchmark
 from evolve.compare.suite.benchmark import recorded
-from evolve.compare.suite.export import lines
-from evolve.compare.suite.record import PROFILE, TARGETS, Recorded, moments
+from evolve.compare.suite.record import PROFILE, TARGETS, moments
 from evolve.compare.suite.reference import archive, best_2009
 from evolve.compare.suite.runtime import distribution, expected, simulated
-from evolve.compare.suite.suite import Log
 from evolve.core import Problem
-from evolve.core.population import Stored
 from evolve.run.whole import Whole
-from problems import BBOB
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -87,86 +82,6 @@ def quietly():
         yield
 
 
-AT = moments(20, 480)
-
-
-@eqx.filter_jit
-def generation(recorder, state, losses):
-    """The state after a generation with these losses; the first where there is no state."""
-    key = jax.random.key(0)
-    if state is None:
-        # A number that takes its type from its neighbours would make a second program.
-        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), recorder.init(jnp.zeros(2), key))
-    return recorder.tell(state, recorder.ask(state, key), losses)
-
-
-def told(method, f_opt, losses):
-    """The record of a run whose losses were given, a generation a row."""
-    recorder = Recorded(method, jnp.float64(f_opt), jnp.asarray(TARGETS), jnp.asarray(AT))
-    state = generation(recorder, None, None)
-    for row in losses:
-        state = generation(recorder, state, row)
-    return jax.device_get(state.record)
-
-
-def by_hand(values, f_opt):
-    """Evaluation and gap at every target."""
-    hits, gaps = np.zeros(len(TARGETS), int), np.full(len(TARGETS), np.inf)
-    best = np.inf
-    for count, value in enumerate(values, 1):
-        best = min(best, value - f_opt) if np.isfinite(value) else best
-        new = (hits == 0) & (best <= TARGETS)
-        hits[new], gaps[new] = count, best
-    return hits, gaps
-
-
-def test_a_record_is_what_a_plain_loop_sees():
-    random = np.random.default_rng(0)
-    losses = 3.0 + 10.0 ** random.uniform(-1, 1, (60, 8)) * np.logspace(4, -9, 60)[:, None]
-    losses[random.uniform(size=losses.shape) < 0.1] = np.nan
-    losses[7], losses[20, 3] = np.inf, -np.inf  # a generation that fails as a whole, and a loss that is no number
-    record = told(evolve.RandomSearch(population=8), 3.0, losses)
-    flat = losses.ravel()
-    hits, gaps = by_hand(flat, 3.0)
-    np.testing.assert_array_equal(record.hits, hits)
-    np.testing.assert_array_equal(record.gaps, gaps)
-    lowest = np.minimum.accumulate(np.where(np.isfinite(flat), flat - 3.0, np.inf))
-    np.testing.assert_array_equal(record.bests, lowest[AT - 1])
-    np.testing.assert_array_equal(record.losses, flat[AT - 1])
-    assert (record.evaluations, record.best) == (480, lowest[-1])
-
-
-class Blocks(Stored):
-    """Members that are drawn four at a time."""
-
-    @property
-    def block(self):
-        return 4
-
-
-class Doubling(evolve.RandomSearch):
-    """Eight members from the fourth generation on, four before: as a restart with a larger population does it."""
-
-    def ask(self, state, key):
-        population, used = super().ask(state, key), jnp.where(state.generation < 3, 4, 8)
-        directions = Blocks(population.directions.batch(0, population.size))
-        return dataclasses.replace(population, directions=directions, count=used)
-
-    def extra(self, state):
-        return 4 * jnp.maximum(0, state.generation - 3)
-
-
-def test_of_a_growing_population_members_in_use_are_counted():
-    losses = np.random.default_rng(0).uniform(size=(6, 8)) * np.logspace(3, -5, 6)[:, None]
-    record = told(Doubling(population=8), 0.0, losses)
-    used = [*losses[:3, :4].ravel(), *losses[3:].ravel()]
-    np.testing.assert_array_equal(record.hits, by_hand(used, 0.0)[0])
-    assert record.evaluations == len(used)
-    at = AT[len(used) >= AT]
-    np.testing.assert_array_equal(record.losses[: len(at)], np.array(used)[at - 1])
-    assert np.all(np.isinf(record.bests[len(at) :]))
-
-
 def test_a_gradient_counts_as_three_and_its_loss_is_known_after_the_first(found):
     profiles, _ = found
     log, entry = profiles.logs["sgd"], profiles.entries[1]
@@ -186,15 +101,14 @@ def test_a_case_is_the_run_of_its_seed_through_one_program(found):
         np.testing.assert_array_equal(record.hits, profiles.logs["S/NES"].hits[place])
     assert traced < made == Bowl.traced
     case = suite.cases[4]
-    result = evolve.run(case.problem, recorded(case, METHODS["S/NES"], at), evaluations=600, seed=case.seed(0))
+    recorder = recorded(case, METHODS["S/NES"], at)
+    result, other = evolve.run(case.problem, recorder, evaluations=600, seed=case.seed(0), seeds=2)
     np.testing.assert_array_equal(result.state.record.hits, profiles.logs["S/NES"].hits[4])
+    alone = whole(case.problem, recorder, case.seed(0) + 1)[0].state.record
+    np.testing.assert_array_equal(other.state.record.hits, alone.hits)
     assert result.reason == profiles.entries[0].reasons[4] == "final target"
     assert result.evaluations == profiles.entries[0].evaluations[4]
     assert profiles.entries[1].reasons == ("evaluations",) * 6
-
-
-def test_targets_are_those_of_the_problem():
-    np.testing.assert_allclose(TARGETS[PROFILE], BBOB(1, 2).targets, rtol=1e-14)
 
 
 @pytest.mark.parametrize("runs", [1, 5])
@@ -246,40 +160,6 @@ def test_without_cocopp_there_is_no_reference(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert archive() is None
     assert best_2009(5, [1], TARGETS) is None
-
-
-def test_the_files_are_those_of_cocos_logger(found, tmp_path, monkeypatch):
-    """From dimension 20 on COCO leaves out the coordinates, so that its files can be compared to the letter."""
-    cocoex = pytest.importorskip("cocoex")
-    monkeypatch.chdir(tmp_path)
-    suite = cocoex.Suite("bbob", "", "dimensions:20 function_indices:1 instance_indices:1-2")
-    observer = cocoex.Observer("bbob", "result_folder: theirs algorithm_name: ours")
-    texts, trials = [], []
-    for problem, ours in zip(suite, [BBOB(1, 20, 1), BBOB(1, 20, 2)], strict=True):
-        problem.observe_with(observer)
-        steps = np.random.default_rng(0).normal(size=(480, 20)) * np.logspace(1, -5.2, 480)[:, None]
-        losses = np.array([problem(np.asarray(ours.x_opt) + step) for step in steps]).reshape(-1, 8)
-        problem.free()
-        f_opt = float(ours.f_opt)
-        record = told(evolve.RandomSearch(population=8), f_opt, losses)
-        log = Log.of([record], AT, ["evaluations"])
-        assert record.hits[-1] > 0
-        texts.append(lines(log, 0, f_opt))
-        trials.append(f"{ours.instance}:480|{log.best[0]:.1e}")
-    (folder,) = (tmp_path / "exdata").iterdir()
-    data = folder / "data_f1"
-    theirs = {path.suffix: path.read_text() for path in data.iterdir()}
-    dat, tdat, rdat, mdat = ("".join(parts) for parts in zip(*texts, strict=True))
-    assert tdat.splitlines() == theirs[".tdat"].splitlines()
-    assert (rdat, mdat) == (theirs[".rdat"], theirs[".mdat"])
-    # COCO has a hundred targets a decade: ours are among its lines.
-    assert set(dat.splitlines()) <= set(theirs[".dat"].splitlines())
-    assert dat.splitlines()[-1] == theirs[".dat"].splitlines()[-1]
-    index = (folder / "bbobexp_f1.info").read_text().splitlines()
-    assert index[2] == f"data_f1/bbobexp_f1_DIM20.dat, {', '.join(trials)}"
-    exported = (found[1] / "coco" / "S-NES" / "bbobexp_f1.info").read_text().splitlines()
-    assert exported[0] == index[0].replace("DIM = 20", "DIM = 2").replace("'ours'", "'S/NES'")
-    assert exported[2].startswith("data_f1/bbobexp_f1_DIM2.dat, 1:")
 
 
 def test_cocopp_reads_the_export_and_finds_the_same_times(found, cocopp):
