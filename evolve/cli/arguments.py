@@ -63,6 +63,24 @@ def seed_number(text: str) -> int:
     return int(text)
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers of at least 1, ascending, each once: `1-5,8`.
+
+    Raises
+    ------
+    ValueError
+        It is no such list; says what is allowed.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isdecimal() for end in ends) or not 1 <= int(first) <= int(ends[1]) < 10**6:
+            raise ValueError(f"{text!r} is not a list of whole numbers of at least 1, such as 1-5,8")
+        found |= set(range(int(first), int(ends[1]) + 1))
+    return tuple(sorted(found))
+
+
 def _float(text: str) -> float:
     """NaN for what is no number: it fails every comparison."""
     try:
@@ -84,6 +102,7 @@ def _reader(read: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpe
 
 _plain = arg(help_behavior_hint="")
 Whole: TypeAlias = Annotated[int | None, _reader(whole, "N"), _plain]
+Numbers: TypeAlias = Annotated[tuple[int, ...] | None, _reader(numbers, "A-B,C"), _plain]
 Seconds: TypeAlias = Annotated[float | None, _reader(positive, "S"), _plain]
 Target: TypeAlias = Annotated[float | None, _reader(number, "LOSS"), _plain]
 Seed: TypeAlias = Annotated[int | None, _reader(seed_number, "N"), _plain]
@@ -175,14 +194,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare optimizers on one problem: same starts, same data order, same budget, several seeds.
+    """Compare optimizers on one problem or on the suite bbob: same starts, same data order, same budget, several seeds.
 
     Writes results.json, a self-contained report.html and PNG curves. Where a problem has settings that were
     tuned for each optimizer (digits), these are used, their schedules ending with the evaluations or generations (with
     seconds alone, rates stay constant); elsewhere the defaults.
 
+    `bbob` alone is COCO's suite, in double precision: every optimizer runs once on each instance of each function. It
+    writes runtime profiles, expected running times (also as ert.csv), and, into coco/, files for COCO's own cocopp.
+    `bbob:function=8,dimension=5` is one problem.
+
     Try:
       evolve compare digits
+      evolve compare bbob --dimension 5
       evolve compare rosenbrock:dimension=20 --optimizers cmaes,sepcmaes,openes --evaluations 20_000 --seeds 5
     """
 
@@ -204,6 +228,14 @@ class Compare:
     """compute in double precision"""
     smallest: Flag = False
     """the smallest budget that makes sense, for a quick look"""
+    dimension: Whole = None
+    """of the suite bbob: the number of coordinates, at least 2; 10 by default"""
+    functions: Numbers = None
+    """of the suite bbob: which of its functions, 1 to 24; all by default"""
+    instances: Numbers = None
+    """of the suite bbob: which instances of each function; 1-5 by default"""
+    budget: Whole = None
+    """of the suite bbob: forward passes of each run, in multiples of the dimension; 2,000 by default"""
     out: Folder = None
     """a new folder for the results; runs/compare-PROBLEM by default"""
     quiet: Flag = False

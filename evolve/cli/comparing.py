@@ -1,20 +1,18 @@
 """`evolve compare`: several optimizers on one problem."""
 
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from evolve.cli import folders
+from evolve.cli import folders, suites
 from evolve.cli.arguments import Compare, given
 from evolve.cli.errors import RunError, UsageError
 from evolve.cli.job import DEFAULT_EVALUATIONS, check_oracle, check_start, make_optimizer, make_problem, tuned
 from evolve.cli.naming import Named, parse_problem
 from evolve.cli.presets import Contest, Horizon
 from evolve.cli.registry import OPTIMIZERS
-from evolve.cli.summary import wide_console
-from evolve.compare import Comparison
+from evolve.cli.showing import judged, named_ones, show
 from evolve.compare import compare as contest
 from evolve.core import Optimizer, Problem
 from evolve.core.trees import Params, float_dtype
@@ -25,6 +23,9 @@ LARGE = 2000  # parameters from which a full covariance matrix is too dear to be
 
 def compare(command: Compare) -> int:
     """Carry out `evolve compare`; returns the exit status."""
+    if command.problem in suites.SUITES:
+        return suites.compare(command)
+    suites.refuse(command)
     with jax.enable_x64(command.x64 or float_dtype() == np.float64):
         named = parse_problem(command.problem)
         problem = make_problem(named)
@@ -39,49 +40,21 @@ def compare(command: Compare) -> int:
                 raise RunError(str(error)) from error
     if not command.quiet:
         show(found, folder)
-    return _judged(found, folder)
-
-
-def show(found: Comparison, folder: Path) -> None:
-    """Print the table, and where the report lies."""
-    console = wide_console()
-    console.print(found.table(console.width))
-    console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _judged(found: Comparison, folder: Path) -> int:
-    """The exit status, or why it went wrong."""
-    if found.interrupted:
-        raise KeyboardInterrupt(f"interrupted; what was finished is in {folder}")
-    unsaved: OSError | None = getattr(found, "unsaved", None)
-    if unsaved is not None:
-        raise RunError(f"{folder} could not be written ({unsaved}): what is there is not complete.")
-    broken = [entry.name for entry in found.entries if entry.status == "failed"]
-    if broken:
-        raise RunError(f"{', '.join(broken)} failed; {folder / 'report.html'} has the details.")
-    return 0
+    return judged(found, folder)
 
 
 def _optimizers(command: Compare, named: Named, problem: Problem, horizon: Horizon) -> dict[str, Optimizer]:
     """Those that were named, or all that suit the problem."""
     start, best = check_start(problem, named), tuned(named)
-    names = _named(command.optimizers) if command.optimizers is not None else best.optimizers if best else OPTIMIZERS
+    names = (
+        named_ones(command.optimizers) if command.optimizers is not None else best.optimizers if best else OPTIMIZERS
+    )
     made = {name: make_optimizer(Named(name, {}), named, horizon) for name in names}
     if command.optimizers is None and best is None:
         return {name: optimizer for name, optimizer in made.items() if _suits(name, optimizer, problem, start)}
     for name, optimizer in made.items():
         check_oracle(problem, optimizer, name)
     return made
-
-
-def _named(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UsageError("--optimizers is empty; give names of evolve list, such as openes,cmaes.")
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"--optimizers names {name} {names.count(name)} times; once is enough.")
-    return names
 
 
 def _suits(name: str, optimizer: Optimizer, problem: Problem, start: Params) -> bool:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from evolve.cli.arguments import Report
-from evolve.cli.comparing import show as show_comparison
 from evolve.cli.errors import UsageError
 from evolve.cli.folders import COMMAND, SUMMARY
+from evolve.cli.showing import show as show_comparison
 from evolve.cli.summary import facts, show
 from evolve.compare import Comparison
+from evolve.compare.suite import Profiles
 
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
@@ -73,6 +74,7 @@ def _number(value: Any) -> float:
 def _comparison(folder: Path) -> None:
     try:
         found = Comparison.load(folder)
+        found = Profiles.load(folder) if "suite" in found.facts else found
         found.save(folder)
         show_comparison(found, folder)
     except OSError as error:

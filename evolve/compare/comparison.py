@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,9 +114,14 @@ class Comparison:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write results.json, report.html and the PNG curves; files of the same names are replaced."""
         folder = self.save_results(folder)
-        self.plot(folder)
-        self.report(folder / "report.html")
+        for write in self.pages:
+            write(folder)
         return folder
+
+    @property
+    def pages(self) -> tuple[Callable[[Path], Any], ...]:
+        """What a folder holds beside results.json: functions that write it there."""
+        return self.plot, lambda folder: self.report(folder / "report.html")
 
     def save_results(self, folder: str | os.PathLike[str]) -> Path:
         """Write results.json only: strict JSON, from which everything else can be made again."""

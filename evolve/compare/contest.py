@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import jax
 
@@ -28,6 +28,9 @@ from evolve.run.prepare import check_backend, seeds_of
 
 if TYPE_CHECKING:
     import rich.console
+
+
+C = TypeVar("C", bound=Comparison)
 
 
 class Options(TypedDict, total=False):
@@ -96,13 +99,13 @@ def compare(
     """
     check_names("compare", options, Options.__annotations__)
     budget = Budget(*(options.get(name) for name in ("evaluations", "generations", "seconds", "target")))
-    _check(problem, optimizers)
+    check_optimizers(problem, optimizers)
     given = {"seed": seed, "seeds": len(seeds_of(seed, seeds))}
     check_backend(problem, options.get("backend"))
     comparison = _begin(problem, optimizers, options.get("title"), {**given, "budget": budget})
     folder = None if (named := options.get("directory")) is None else Path(named)
     if folder is not None:
-        _claim(folder, comparison, options.get("overwrite", False))
+        claim(folder, comparison, options.get("overwrite", False))
     start = time.perf_counter()
     with Live(list(optimizers), budget, options.get("progress", True), options.get("console")) as live:
         for entry in comparison.entries:
@@ -112,13 +115,13 @@ def compare(
             comparison = comparison.having(entry, results, time.perf_counter() - start)
             live.end(entry)
             if folder is not None:
-                comparison = _kept(comparison, folder, comparison.save_results)
+                comparison = kept(comparison, folder, comparison.save_results)
             if comparison.interrupted:
                 break
-    return comparison if folder is None else _concluded(comparison, folder)
+    return comparison if folder is None else concluded(comparison, folder)
 
 
-def _kept(comparison: Comparison, folder: Path, save: Callable[[Path], Any]) -> Comparison:
+def kept(comparison: C, folder: Path, save: Callable[[Path], Any]) -> C:
     """Save. A disk that fails now does not end the comparison: all is in memory, and the next save tries again."""
     try:
         save(folder)
@@ -130,11 +133,11 @@ def _kept(comparison: Comparison, folder: Path, save: Callable[[Path], Any]) -> 
     return replace(comparison, unsaved=None)
 
 
-def _concluded(comparison: Comparison, folder: Path) -> Comparison:
+def concluded(comparison: C, folder: Path) -> C:
     """Save all. What cannot be drawn is no reason to lose what was measured."""
 
     def pages(folder: Path) -> None:
-        for save in (comparison.plot, lambda folder: comparison.report(folder / "report.html")):
+        for save in comparison.pages:
             try:
                 save(folder)
             except OSError:
@@ -143,8 +146,8 @@ def _concluded(comparison: Comparison, folder: Path) -> Comparison:
                 what = f"compare: {folder} lacks pictures ({type(error).__name__}: {error})"
                 warnings.warn(f"{what}; its results.json is whole.", stacklevel=5)
 
-    saved = _kept(comparison, folder, comparison.save_results)
-    return saved if saved.unsaved is not None else _kept(saved, folder, pages)
+    saved = kept(comparison, folder, comparison.save_results)
+    return saved if saved.unsaved is not None else kept(saved, folder, pages)
 
 
 def _outcome(
@@ -166,11 +169,23 @@ def _outcome(
     except KeyboardInterrupt:
         return replace(entry, status="interrupted"), []
     except Exception as error:
-        words = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        return replace(entry, status="failed", error=words, traceback=traceback.format_exc()), []
+        return failed(entry, error), []
 
 
-def _check(problem: Problem, optimizers: Mapping[str, Optimizer]) -> None:
+def failed(entry: Entry, error: Exception) -> Entry:
+    """With what is raised just now."""
+    words = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return replace(entry, status="failed", error=words, traceback=traceback.format_exc())
+
+
+def check_optimizers(problem: Problem, optimizers: Mapping[str, Optimizer]) -> None:
+    """Refuse what is no problem, no optimizer, or none at all.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The message names it.
+    """
     if not isinstance(problem, Problem):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"compare: {problem!r} is no Problem; wrap a function with problems.wrap.")
     if not optimizers:
@@ -184,19 +199,22 @@ def _begin(
     problem: Problem, optimizers: Mapping[str, Optimizer], title: str | None, given: dict[str, Any]
 ) -> Comparison:
     """Nothing has run yet."""
-    device = jax.devices()[0]
     budget = {name: limit for name, limit in vars(given["budget"]).items() if (name, limit) != ("target", None)}
-    facts = given | {
-        "budget": budget,
-        "problem": describe(problem),
+    facts = given | {"budget": budget, "problem": describe(problem)} | surroundings()
+    entries = tuple(Entry.of(name, optimizer) for name, optimizer in optimizers.items())
+    return Comparison(title or _title(problem), facts, entries)
+
+
+def surroundings() -> dict[str, Any]:
+    """Where and when: facts of every comparison."""
+    device = jax.devices()[0]
+    return {
         "versions": versions(),
         "device": f"{device.device_kind} ({os.cpu_count()} cores)" if device.platform == "cpu" else device.device_kind,
         "x64": str(float_dtype()) == "float64",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "elapsed": 0.0,
     }
-    entries = tuple(Entry.of(name, optimizer) for name, optimizer in optimizers.items())
-    return Comparison(title or _title(problem), facts, entries)
 
 
 def _title(problem: Problem) -> str:
@@ -205,7 +223,7 @@ def _title(problem: Problem) -> str:
     return type(problem).__name__ if not isinstance(own, str) or own.startswith("<") else own
 
 
-def _claim(folder: Path, comparison: Comparison, overwrite: bool) -> None:
+def claim(folder: Path, comparison: Comparison, overwrite: bool) -> None:
     """Create the folder and prove that it can be written, before any work is done."""
     if (folder / "results.json").exists() and not overwrite:
         raise FileExistsError(f"{folder} already holds a comparison; choose another folder, or pass overwrite=True.")

@@ -48,11 +48,15 @@ class Live:
         facts = f"{count(progress.evaluations)} forwards" + ("" if loss is None else f"  loss {value(loss)}")
         self.bars.update(self.current, completed=min(part or 0.0, 1.0), total=part and 1.0, facts=facts)
 
-    def end(self, entry: Entry) -> None:
-        """An optimizer is done: say how it ended."""
+    def part(self, done: int, total: int) -> None:
+        """So many of its runs are done."""
+        self.bars.update(self.current, completed=done, total=total, facts=f"{done} of {total} runs")
+
+    def end(self, entry: Entry, found: str = "") -> None:
+        """An optimizer is done: say how it ended, with its metrics or in the words given."""
         self.done += 1
         self.bars.update(self.whole, completed=self.done, facts=f"{self.done} of {len(self.names)}")
-        words = [entry.name.ljust(self.width)]
+        words = [entry.name.ljust(self.width), *([found] if found else [])]
         for metric in [name for name in ("loss", "accuracy") if name in entry.final]:
             median, ends = interval(entry.spread(metric), metric)
             words.append(f"{header(metric)} {median} {ends}".rstrip())

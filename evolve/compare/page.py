@@ -20,6 +20,7 @@ body { margin: 0 auto; max-width: 76rem; padding: 2.5rem 1.5rem 4rem; background
        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
 h1 { margin: 0; font-size: 1.9rem; letter-spacing: -0.01em }
 h2 { margin: 2.6rem 0 0.8rem; font-size: 1.15rem }
+h3 { margin: 1.6rem 0 0.3rem; font-size: 0.95rem }
 p { margin: 0.3rem 0 }
 .dim, small { color: var(--dim) }
 .verdict { margin: 1.2rem 0 1.6rem; padding: 0.8rem 1.1rem; border-left: 4px solid #009e73; background: var(--card);
@@ -57,13 +58,9 @@ $troubles
 <div class="figures">
 $figures
 </div>
+$tables
 <h2>How to read this</h2>
-<p>Every optimizer had the same seeds: the same starts, and in each generation the same minibatches. The budget counts
-forward passes, and a gradient counts three. Numbers are medians over seeds with [lowest, highest]; lines are medians
-and shades the same range; a seed that diverged counts as the worst.</p>
-<p>Curves show each method's answer measured by the problem itself, not the losses it happened to see; that
-measuring is in neither budget nor seconds. Seconds and memory are of $seeds; <i>seconds</i> include compiling,
-the curves' do not. Memory is what the compiled generation needs at its peak.</p>
+$reading
 <h2>Settings</h2>
 <dl>$settings</dl>
 <div class="columns">
@@ -73,3 +70,11 @@ the curves' do not. Memory is what the compiled generation needs at its peak.</p
 </body>
 </html>
 """
+
+READING = """\
+<p>Every optimizer had the same seeds: the same starts, and in each generation the same minibatches. The budget counts
+forward passes, and a gradient counts three. Numbers are medians over seeds with [lowest, highest]; lines are medians
+and shades the same range; a seed that diverged counts as the worst.</p>
+<p>Curves show each method's answer measured by the problem itself, not the losses it happened to see; that
+measuring is in neither budget nor seconds. Seconds and memory are of {}; <i>seconds</i> include compiling,
+the curves' do not. Memory is what the compiled generation needs at its peak.</p>"""

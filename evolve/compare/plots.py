@@ -1,6 +1,7 @@
 """Curves: the median over seeds as a line, their range as a shade, names at the lines' ends."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,12 @@ def save_plots(comparison: "Comparison", path: Path) -> list[Path]:
     pairs = panels(comparison)
     if path.suffix:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return [_write(figure(comparison, pairs, size=BESIDE), path)]
+        return [write(figure(comparison, pairs, size=BESIDE), path)]
     path.mkdir(parents=True, exist_ok=True)
-    files = [_write(figure(comparison, pairs, size=BESIDE), path / "overview.png")]
+    files = [write(figure(comparison, pairs, size=BESIDE), path / "overview.png")]
     for metric, axis in pairs:
         name = "".join(c if c.isalnum() or c in "_-" else "_" for c in metric)
-        files.append(_write(figure(comparison, [(metric, axis)]), path / f"{name}_{axis}.png"))
+        files.append(write(figure(comparison, [(metric, axis)]), path / f"{name}_{axis}.png"))
     return files
 
 
@@ -48,6 +49,12 @@ def figure(
     size: tuple[float, float] = ALONE,
 ) -> "Figure":
     """Panels of a size, two beside each other, with `ink` for text and axes."""
+    panels = [partial(_panel, comparison=comparison, metric=metric, axis=axis) for metric, axis in pairs]
+    return canvas(panels, ink, size)
+
+
+def canvas(panels: Sequence[Callable[["Axes"], None]], ink: str = INK, size: tuple[float, float] = ALONE) -> "Figure":
+    """A figure of panels, each drawn by a function into axes of its own; lines are named at their ends."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -57,18 +64,19 @@ def figure(
     settings: Any = dict.fromkeys(inked, ink) | {"font.size": 9.5, "axes.titlesize": 11.5}
     settings["text.parse_math"] = False  # a dollar in a name is a dollar
     with rc_context(settings):
-        rows, columns = (1, 1) if len(pairs) == 1 else ((len(pairs) + 1) // 2, 2)
+        rows, columns = (1, 1) if len(panels) == 1 else ((len(panels) + 1) // 2, 2)
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
         drawn = Figure(figsize=(size[0] * columns, size[1] * rows), layout=layout, dpi=160)
         FigureCanvasAgg(drawn)
-        for place, pair in enumerate(pairs):
+        for place, panel in enumerate(panels):
             axes = drawn.add_subplot(rows, columns, place + 1)
-            _panel(axes, comparison, *pair)
+            panel(axes)
             _name_lines(axes, 72 * 0.8 * size[1])
     return drawn
 
 
-def _write(drawn: "Figure", path: Path) -> Path:
+def write(drawn: "Figure", path: Path) -> Path:
+    """Save a figure in the format that the file's name says."""
     drawn.savefig(path)
     return path
 
@@ -85,13 +93,18 @@ def _panel(axes: "Axes", comparison: "Comparison", metric: str, axis: str) -> No
     labels = {"evaluations": "forward passes a seed", "seconds": f"seconds, {seeds} seeds at once, without compiling"}
     axes.set_xlabel(labels[axis] if seeds > 1 else labels[axis].replace(", 1 seeds at once", ""))
     title = header(metric).removeprefix("final ")
-    axes.set_title(f"{title[:1].upper()}{title[1:]} against {axis}", loc="left", fontweight="bold", pad=10)
+    dress(axes, f"{title[:1].upper()}{title[1:]} against {axis}")
+    if not shown:
+        axes.text(0.5, 0.5, "nothing was measured", transform=axes.transAxes, ha="center", va="center")
+
+
+def dress(axes: "Axes", title: str) -> None:
+    """Title, grid and spines, the same in all panels."""
+    axes.set_title(title, loc="left", fontweight="bold", pad=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(which="major", color="#888888", alpha=0.22, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", length=3, width=0.6)
-    if not shown:
-        axes.text(0.5, 0.5, "nothing was measured", transform=axes.transAxes, ha="center", va="center")
 
 
 def _across(entry: Entry, axis: str) -> np.ndarray:

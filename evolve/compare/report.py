@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from evolve.compare.entry import Entry
 from evolve.compare.look import Look, looks
-from evolve.compare.page import PAGE
+from evolve.compare.page import PAGE, READING
 from evolve.compare.plots import BESIDE, figure, panels
 from evolve.compare.table import HEADERS, cells, header, leaders, trouble
 from evolve.compare.words import duration, interval
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from evolve.compare.comparison import Comparison
 
-_INK = "#010203"  # stands for the page's own text colour
+INK = "#010203"  # stands for the page's own text colour
 
 
 def page(comparison: "Comparison") -> str:
@@ -27,12 +29,13 @@ def page(comparison: "Comparison") -> str:
         "heading": escape(comparison.heading().removeprefix(f"{comparison.title}: ")),
         "verdict": _verdict(comparison),
         "table": _table(comparison),
-        "troubles": _troubles(comparison),
+        "troubles": troubles(comparison),
         "figures": "\n".join(f"<figure>{_svg(comparison, pair)}</figure>" for pair in panels(comparison)),
-        "settings": _settings(comparison),
-        "facts": _definitions(_facts(facts)),
-        "versions": _definitions(facts["versions"]),
-        "seeds": "all seeds at once" if facts["seeds"] > 1 else "the one seed",
+        "settings": settings(comparison),
+        "facts": definitions(_facts(facts)),
+        "versions": definitions(facts["versions"]),
+        "tables": "",
+        "reading": READING.format("all seeds at once" if facts["seeds"] > 1 else "the one seed"),
     }
     return Template(PAGE).substitute(parts)
 
@@ -56,7 +59,7 @@ def _table(comparison: "Comparison") -> str:
     lines: list[str] = []
     for entry in entries:
         name, *numbers = map(escape, cells(entry))
-        first = f"<th>{_swatch(styles[entry.name])}{name}</th>"
+        first = f"<th>{swatch(styles[entry.name])}{name}</th>"
         values = "".join(_value(entry, metric, entry.name in best[metric]) for metric in metrics)
         kind = "" if entry.final else " class=none"
         lines.append(f"<tr{kind}>{first}{''.join(f'<td>{number}</td>' for number in numbers)}{values}</tr>")
@@ -70,23 +73,25 @@ def _value(entry: Entry, metric: str, best: bool) -> str:
     return f"<td{' class=best' if best else ''}><b>{median}</b> <small>{ends}</small></td>"
 
 
-def _swatch(look: Look) -> str:
+def swatch(look: Look) -> str:
     """A piece of the optimizer's line."""
     dashes = f' stroke-dasharray="{" ".join(str(2 * dash) for dash in look.dashes)}"' if look.dashes else ""
     line = f'<path d="M1 5H27" stroke="{look.color}" stroke-width="3"{dashes}/>'
     return f'<svg class="swatch" width="28" height="10" aria-hidden="true">{line}</svg>'
 
 
-def _troubles(comparison: "Comparison") -> str:
+def troubles(comparison: "Comparison") -> str:
+    """What the reader should know of entries, as a list."""
     found = [(entry.name, trouble(entry)) for entry in comparison.ranked()]
     lines = [f"<li><b>{escape(name)}</b> {escape(words)}</li>" for name, words in found if words]
     return f"<ul class=trouble>{''.join(lines)}</ul>" if lines else ""
 
 
-def _settings(comparison: "Comparison") -> str:
+def settings(comparison: "Comparison") -> str:
+    """Every optimizer's settings in words."""
     styles = looks(comparison.entries)
     return "".join(
-        f"<dt>{_swatch(styles[entry.name])}{escape(entry.name)} <small>{escape(entry.family)}</small></dt>"
+        f"<dt>{swatch(styles[entry.name])}{escape(entry.name)} <small>{escape(entry.family)}</small></dt>"
         f"<dd><code>{escape(entry.settings)}</code></dd>"
         for entry in comparison.entries
     )
@@ -106,26 +111,30 @@ def _facts(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _definitions(pairs: dict[str, Any]) -> str:
+def definitions(pairs: dict[str, Any]) -> str:
+    """Names and values."""
     return "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in pairs.items())
 
 
 def _svg(comparison: "Comparison", pair: tuple[str, str]) -> str:
-    """A figure as inline SVG, its text and axes in the page's own colour, without references to anywhere."""
+    return inline(figure(comparison, [pair], INK, BESIDE), " against ".join(pair))
+
+
+def inline(drawn: "Figure", label: str) -> str:
+    """A figure as inline SVG, its `INK` in the page's own colour, without references to anywhere."""
     from matplotlib import rc_context
 
-    drawn, stream = figure(comparison, [pair], _INK, BESIDE), io.StringIO()
+    stream = io.StringIO()
     # A salt of its own: the ids of two figures on one page must not meet.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "-".join(pair)}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         drawn.savefig(stream, format="svg", transparent=True)
     text = stream.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
-    label = escape(" against ".join(pair))
 
     def head(found: re.Match[str]) -> str:  # a metric may be named \d, which a template would take for a group
-        return f'<svg {found[1]} role="img" aria-label="{label}">'
+        return f'<svg {found[1]} role="img" aria-label="{escape(label)}">'
 
     text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', head, text)
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
-    return text.replace(_INK, "currentColor")
+    return text.replace(INK, "currentColor")

@@ -73,5 +73,10 @@ def _check(name: str, value: Any) -> None:
 
 
 def forwards(problem: Problem, optimizer: Optimizer) -> int:
-    """Forward passes that one evaluation costs: a gradient takes one forward and about two for backward."""
-    return problem.passes * (3 if optimizer.oracle == "gradient" else 1)
+    """Forward passes that one evaluation costs."""
+    return problem.passes * answers(optimizer)
+
+
+def answers(optimizer: Optimizer) -> int:
+    """What the optimizer's oracle costs in losses: a gradient takes one forward and about two for backward."""
+    return 3 if optimizer.oracle == "gradient" else 1

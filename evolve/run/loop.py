@@ -143,7 +143,7 @@ def _bought(task: Task, carry: Carry) -> Bool[Array, ""]:
     return (carry.generation == 0) | (spent + task.least <= task.evaluations)
 
 
-def _step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:
+def step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:
     """One generation on a device."""
     population, key = ask(task, carry, run_key)
     return tell(task, carry, population, ask_oracle(task.backend, task.problem, task.optimizer, population, key))
@@ -154,7 +154,7 @@ def _block(task: Task, carry: Carry, seen: Seen, until: Int[Array, ""]) -> Any:
     rows = {name: jnp.zeros((ROWS, *column.shape), column.dtype) for name, column in seen[0].items()}
 
     def one(going: Bool[Array, ""], carry: Carry, run_key: PRNGKeyArray) -> Carry:
-        after = _step(task, carry, run_key)
+        after = step(task, carry, run_key)
         # A single seed always goes on here; of several, one that has stopped waits for the others, unchanged.
         return after if task.seeds is None else select(going, after, carry)
 

@@ -41,7 +41,7 @@ def prepare(
     keys = jnp.stack([jax.random.key(one) for one in seeds_of(seed, seeds)])
     run_key = keys[0] if seeds is None else keys
     goal = jnp.asarray(-jnp.inf if budget.target is None else budget.target, float)
-    starts = [_start(problem, key) for key in keys]
+    starts = [start(problem, key) for key in keys]
     _check_loss(problem, starts[0][0])
     carries = [Carry.start(optimizer, params, key) for params, key in starts]
     least = jax.eval_shape(optimizer.ask, carries[0].state, jax.random.key(0)).least
@@ -107,7 +107,7 @@ def _backends(problem: Problem, optimizer: Optimizer, backend: Any) -> tuple[Wor
     return workers, backend if isinstance(backend, Backend) else Device()
 
 
-def _start(problem: Problem, run_key: Any) -> tuple[Params, Any]:
+def start(problem: Problem, run_key: Any) -> tuple[Params, Any]:
     """A checked start, and the key for the optimizer's."""
     begin, own = jax.random.split(jax.random.fold_in(run_key, 0))
     params = as_arrays(problem.init(begin))

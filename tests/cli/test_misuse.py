@@ -105,6 +105,10 @@ BAD = [
     ("run csv:none.csv --optimizer cmaes", ["no file", "none.csv"]),
     ("run digits:hidden=a-b --optimizer openes", ["digits: hidden", "'a-b'", "64-32"]),
     ("run digits:batch=5000 --optimizer openes", ["batch is 5000", "1..1437"]),
+    ("compare bbob --dimension 1", ["dimension is 1", "at least 2"]),
+    ("compare bbob --functions 25", ["function is 25", "from 1 to 24"]),
+    ("compare bbob --instances 0-3", ["--instances", "'0-3'", "such as 1-5,8"]),
+    ("compare bbob --budget 1e9", ["budget is 1000000000 times the dimension", "from 1 to"]),
 ]
 
 
@@ -125,6 +129,11 @@ def test_a_bad_value_is_named_with_its_option_and_what_is_allowed(complaint, wor
         ("report", "DIR"),
         ("compare", "PROBLEM"),
         ("compare sphere --optimizers ,", "--optimizers is empty"),
+        ("compare sphere --instances 1-5", "--instances is an option of the suite bbob, not of sphere"),
+        ("compare bbob --seeds 5", "its repetitions are --instances"),
+        ("compare bbob --evaluations 500", "its budget is --budget, in multiples of the dimension"),
+        ("compare bbob --smallest --budget 10", "--smallest is a budget, and so is --budget"),
+        ("compare bbob --optimizers cma", "did you mean cmaes"),
         ("compare python:fitness.py:bowl:dimension=2,host=true --optimizers adam", "adam needs gradients"),
         ("run python:fitness.py:bowl:dimension=2,host=true --optimizer adam", "adam needs gradients"),
         ("run python:fitness.py:bowl --optimizer cmaes", "needs dimension= and start="),

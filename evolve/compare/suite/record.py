@@ -1,0 +1,173 @@
+"""What COCO's logger keeps of a run, kept inside the compiled loop (Hansen et al. 2021, COCO)."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from evolve.core.optimizer import Graded, Optimizer
+from evolve.core.population import Population
+from evolve.core.refresh import refresh
+from evolve.core.trees import Params, float_dtype
+from evolve.run.budget import answers
+
+# From 10^10 on, five a decade, as cocopp reads them; those that profiles are drawn of are the last 51.
+TARGETS = 10.0 ** (np.arange(50, -41, -1) / 5)
+PROFILE = slice(40, None)
+
+
+def moments(dimension: int, evaluations: int) -> np.ndarray:
+    """Evaluations at which COCO's logger writes a line whatever happens: 20 a decade, and n times 1, 2, 5, 10, ..."""
+    decades = np.arange(np.log10(evaluations) + 1)
+    even = np.floor(10.0 ** (np.arange(20 * len(decades)) / 20) * (1 + 1e-12))
+    round_ = (dimension * np.array([[1], [2], [5]]) * 10**decades).ravel()
+    every = np.unique(np.concatenate([even, round_]).astype(np.int64))
+    return every[every <= evaluations]
+
+
+class Record(eqx.Module):
+    """What is known of a run. A gap is a loss less the minimum; evaluations are counted from 1.
+
+    Several members of a generation are taken as evaluated in the order in which they were drawn.
+    """
+
+    evaluations: Int[Array, ""]  # made so far
+    best: Float[Array, ""]  # the lowest gap so far
+    hits: Int[Array, " targets"]  # the evaluation that first reached a target; 0 where none has
+    gaps: Float[Array, " targets"]  # its gap
+    bests: Float[Array, " moments"]  # the lowest gap up to a moment
+    losses: Float[Array, " moments"]  # the loss evaluated at a moment
+
+
+class RecordedState(eqx.Module):
+    """The method's own state, and the record beside it."""
+
+    inner: Any
+    record: Record
+
+
+class Recorded(Optimizer):
+    """Any method, its run recorded; it ends when the last target is reached.
+
+    The record is part of the state, so that every run may carry it: compiled, resumed, and for several seeds at once.
+    What a line search evaluates is counted, but only the points that `ask` gave are recorded.
+
+    Parameters
+    ----------
+    optimizer
+        The method.
+    f_opt
+        The minimum of the loss.
+    targets
+        Gaps to be reached, in descending order.
+    moments
+        Evaluations at which to look, in ascending order.
+
+    Time a generation: O(population); where a target or a moment is passed, and that is at most once for each of them,
+    O(population log(population)). Memory: O(targets + moments).
+    """
+
+    optimizer: Optimizer
+    f_opt: Any
+    targets: Any
+    moments: Any
+
+    @property
+    def oracle(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The method's."""
+        return self.optimizer.oracle
+
+    @property
+    def reasons(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The last target, or one of the method's own."""
+        return ("final target", *self.optimizer.reasons)
+
+    def init(self, params: Params, key: PRNGKeyArray) -> RecordedState:
+        """Nothing is evaluated yet."""
+        zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, float_dtype())
+        hits, gaps = jnp.zeros(len(self.targets), jnp.int32), jnp.full(len(self.targets), jnp.inf, float_dtype())
+        blank = jnp.full(len(self.moments), jnp.inf, float_dtype())
+        return RecordedState(self.optimizer.init(params, key), Record(zero, infinite, hits, gaps, blank, blank))
+
+    def ask(self, state: RecordedState, key: PRNGKeyArray) -> Population:
+        """The method's members."""
+        return self.optimizer.ask(state.inner, key)
+
+    def tell(self, state: RecordedState, population: Population, losses: Any) -> RecordedState:
+        """Record, and let the method learn. A generation in which all members fail is counted too."""
+        inner = self.optimizer.tell(state.inner, population, losses)
+        values = losses.losses if isinstance(losses, Graded) else losses
+        more = self.optimizer.extra(inner) - self.optimizer.extra(state.inner)  # a line search's, say
+        spent = jnp.maximum(population.used, population.least + more) * answers(self.optimizer)
+        return RecordedState(inner, self._noted(state.record, values, population, spent))
+
+    def learn(self, state: RecordedState, population: Population, losses: Any) -> RecordedState:
+        """The method's part of `tell`."""
+        return RecordedState(self.optimizer.learn(state.inner, population, losses), state.record)
+
+    def answer(self, state: RecordedState) -> Params:
+        """The method's."""
+        return self.optimizer.answer(state.inner)
+
+    def status(self, state: RecordedState) -> dict[str, Array]:
+        """The method's."""
+        return self.optimizer.status(state.inner)
+
+    def stop(self, state: RecordedState) -> Int[Array, ""]:
+        """The last target is reached, or the method has nothing more to find."""
+        own = self.optimizer.stop(state.inner)
+        return jnp.where(state.record.hits[-1] > 0, 1, jnp.where(own > 0, own + 1, 0))
+
+    def extra(self, state: RecordedState) -> Int[Array, ""]:
+        """The method's."""
+        return self.optimizer.extra(state.inner)
+
+    def more(self, state: RecordedState) -> Int[Array, ""]:
+        """The method's."""
+        return self.optimizer.more(state.inner)
+
+    def _noted(
+        self, record: Record, values: Float[Array, " size"], population: Population, spent: Int[Array, ""]
+    ) -> Record:
+        cost, used = answers(self.optimizer), jnp.asarray(population.used, jnp.int32)
+        after = record.evaluations + spent.astype(jnp.int32)
+        passed = (self.moments > record.evaluations) & (self.moments <= after)
+        seen = _Seen(self.targets, self.moments, passed, values.astype(record.best.dtype), self.f_opt, used, cost)
+        best = jnp.minimum(record.best, jnp.min(seen.gaps))
+        due = jnp.any(passed) | jnp.any((best <= self.targets) & (record.hits == 0))
+        lines = (record.hits, record.gaps, record.bests, record.losses)
+        # Most generations pass nothing: the running minimum of a large population would cost more than they do.
+        lines = refresh(due, lambda operand: operand[0].lines(operand[1]), (seen, record), lines)
+        return Record(after, best, *lines)
+
+
+class _Seen(eqx.Module):
+    """A generation, and the moments passed in it."""
+
+    targets: Any
+    moments: Any
+    passed: Bool[Array, " moments"]
+    losses: Float[Array, " size"]
+    f_opt: Any
+    used: Int[Array, ""]  # members in use
+    cost: int = eqx.field(static=True)  # of a member, whose loss is known after the first of its forward passes
+
+    @property
+    def gaps(self) -> Float[Array, " size"]:
+        """Infinite where a member failed or is not in use. Not kept, but computed where wanted: it costs less."""
+        good = jnp.isfinite(self.losses) & (jnp.arange(len(self.losses)) < self.used)
+        return jnp.where(good, self.losses - self.f_opt, jnp.inf).astype(self.losses.dtype)
+
+    def lines(self, record: Record) -> tuple[Array, ...]:
+        """The record's lines after the generation."""
+        low = jnp.minimum(record.best, jax.lax.cummin(self.gaps))
+        place = jnp.searchsorted(-low, -self.targets, side="left").astype(jnp.int32)
+        fresh = (record.hits == 0) & (place < len(low))
+        hits = jnp.where(fresh, record.evaluations + self.cost * place + 1, record.hits)
+        gaps = jnp.where(fresh, low[jnp.minimum(place, len(low) - 1)], record.gaps)
+        member = jnp.clip((self.moments - record.evaluations - 1) // self.cost, 0, self.used - 1)
+        bests = jnp.where(self.passed, low[member], record.bests)
+        return hits, gaps, bests, jnp.where(self.passed, self.losses[member], record.losses)
