@@ -80,6 +80,27 @@ def begin(owner: Any, params: Params) -> "tuple[Geometry, Params]":
     return geometry, geometry.working(params)
 
 
+def fitted(owner: str, option: str, given: Any, like: Params) -> Params:
+    """A number, or a tree of numbers that broadcast against the parameters, as a tree of arrays of their shapes.
+
+    Raises
+    ------
+    ValueError
+        It does not fit; names the option and the shapes.
+    """
+
+    def full(value: Any, leaf: Any) -> Array:
+        return jnp.broadcast_to(jnp.asarray(value, leaf.dtype), leaf.shape)
+
+    try:
+        return jax.tree.map(full, jax.tree.broadcast(given, like), like)
+    except ValueError as error:
+        shapes = jax.tree.map(lambda leaf: leaf.shape, like)
+        raise ValueError(
+            f"{owner}: {option} does not fit the parameters, whose shapes are {shapes}: {error}"
+        ) from error
+
+
 class Geometry(eqx.Module):
     """What one member looks like - structure, shapes and dtypes - without its numbers. Hashable, no leaves."""
 

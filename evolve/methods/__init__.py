@@ -3,6 +3,7 @@
 from evolve.methods.annealing import SimulatedAnnealing
 from evolve.methods.ars import ARS
 from evolve.methods.auto import Choice, auto
+from evolve.methods.bounded import Bounded
 from evolve.methods.clipup import ClipUp
 from evolve.methods.cma import CMAES
 from evolve.methods.crfmnes import CRFMNES
@@ -29,6 +30,7 @@ __all__ = [
     "PGPE",
     "SNES",
     "XNES",
+    "Bounded",
     "Choice",
     "ClipUp",
     "GeneticAlgorithm",

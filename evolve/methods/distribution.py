@@ -13,7 +13,7 @@ from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored
 from evolve.core.schedule import Scalar
 from evolve.core.shaping import recombination, sort
-from evolve.core.trees import Geometry, Params, begin, float_dtype
+from evolve.core.trees import Geometry, Params, begin, fitted, float_dtype
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
 from evolve.methods.colored import Colored, Growth, weigh
 from evolve.methods.covariance import Shape, Step, follow
@@ -89,7 +89,7 @@ class CMA(Growing):
     def _begin(self, params: Params, spread: Any, growth: Growth | None) -> CMAState:
         geometry, start = begin(self, params)
         mean = geometry.ravel(start)
-        deviations = jnp.ones_like(mean) if self.stds is None else _spread(self, "stds", geometry)
+        deviations = jnp.ones_like(mean) if self.stds is None else self._fitted("stds", geometry)
         sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
         shape, generation = self._shape(deviations), jnp.zeros((), jnp.int32)
         stops = self.stopping is not None
@@ -126,7 +126,7 @@ class CMA(Growing):
         step = Step(moments, jnp.sum(weights), white, mu_eff, path_c, stalled, state.generation, moved)
         shape = state.shape.learned(step, p)
         if self.min_std is not None:
-            shape = shape.widened(_spread(self, "min_std", geometry) / sigma)
+            shape = shape.widened(self._fitted("min_std", geometry) / sigma)
 
         trail, path_c = state.trail, shape.carried(path_c, moved)
         if trail is not None and self.stopping is not None:
@@ -157,6 +157,10 @@ class CMA(Growing):
         spread = Spread(state.mean, deviations, state.trail.first, path, shape.axes, axis, creep)
         found = state.trail.found(self.stopping, state.generation, n, size, first) | spread.found(self.stopping)
         return jnp.where(state.generation > 0, code(found), 0)
+
+    def _fitted(self, option: str, geometry: Geometry) -> Float[Array, " n"]:
+        """An option that has a number for each coordinate."""
+        return geometry.ravel(fitted(type(self).__name__, option, getattr(self, option), geometry.like))
 
     def _parameters(self, state: CMAState) -> Parameters:
         n = state.geometry.size
@@ -216,17 +220,3 @@ def _stalls(length: Float[Array, ""], generation: Int[Array, ""], p: Parameters,
     """h_sigma = 0: the path is much longer than by chance, so sigma is about to grow; pycma asks it of the square."""
     decay = 1 - (1 - p.c_sigma) ** (2 * (generation + 1))
     return length**2 / decay / n >= 2 + 4 / (n + 1)
-
-
-def _spread(owner: CMA, name: str, geometry: Geometry) -> Float[Array, " n"]:
-    """A number, or a tree of numbers that broadcast against the parameters, as one vector."""
-    tree = getattr(owner, name)
-    try:
-        each = jax.tree.broadcast(tree, geometry.like)
-        full = jax.tree.map(lambda value, like: jnp.broadcast_to(jnp.asarray(value), like.shape), each, geometry.like)
-    except ValueError as error:
-        shapes = jax.tree.map(lambda like: like.shape, geometry.like)
-        raise ValueError(
-            f"{type(owner).__name__}: {name} does not fit the parameters, whose shapes are {shapes}: {error}"
-        ) from error
-    return geometry.ravel(full)

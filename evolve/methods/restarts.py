@@ -13,7 +13,7 @@ from evolve.core.checks import check_count, check_kind
 from evolve.core.optimizer import Growing, Optimizer
 from evolve.core.population import Population
 from evolve.core.refresh import refresh
-from evolve.core.trees import Geometry, Params, begin, float_dtype, select
+from evolve.core.trees import Geometry, Params, begin, fitted, float_dtype, select
 
 Start = Callable[[PRNGKeyArray, Params], Params]
 
@@ -28,11 +28,12 @@ class Uniform(eqx.Module):
         """One start."""
         leaves, structure = jax.tree.flatten(params)
         keys = structure.unflatten(jax.random.split(key, len(leaves)))
-        edges = (jax.tree.broadcast(edge, params) for edge in (self.low, self.high))
+        like = Geometry.of(params).like
+        edges = (fitted("Uniform", name, getattr(self, name), like) for name in ("low", "high"))
 
-        def draw(key: PRNGKeyArray, like: Array, low: Any, high: Any) -> Array:
-            unit = jax.random.uniform(key, like.shape, jnp.promote_types(like.dtype, jnp.float32))
-            return (low + (jnp.asarray(high) - low) * unit).astype(like.dtype)
+        def draw(key: PRNGKeyArray, like: Array, low: Array, high: Array) -> Array:
+            unit = jax.random.uniform(key, like.shape, low.dtype)
+            return (low + (high - low) * unit).astype(like.dtype)
 
         return jax.tree.map(draw, keys, params, *edges)
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from evolve.core.checks import check_between, check_count, check_kind
-from evolve.core.optimizer import Growing, Optimizer
+from evolve.core.checks import check_between, check_count
 from evolve.core.population import Population, Stored
 from evolve.core.schedule import Scalar
-from evolve.core.trees import Params, float_dtype
+from evolve.core.trees import float_dtype
+from evolve.core.wrapper import Wrapper
 from evolve.methods.again import Again
 from evolve.methods.nes import in_range
 
@@ -26,7 +26,7 @@ class UncertaintyState(eqx.Module):
     extra: Int[Array, ""]  # evaluations so far beyond the least population's, once each
 
 
-class UncertaintyHandling(Growing):
+class UncertaintyHandling(Wrapper):
     """Evaluate as often as noise makes necessary, told by how ranks change where members are evaluated twice.
 
     A few members of every generation are evaluated again. Where their ranks change by more than is allowed, the number
@@ -67,7 +67,6 @@ class UncertaintyHandling(Growing):
     Time and memory: the method's, and O(population log population).
     """
 
-    optimizer: Optimizer
     most: Scalar = 30
     reevaluated: int | None = eqx.field(static=True, default=None)
     theta: Scalar = 0.5
@@ -76,7 +75,6 @@ class UncertaintyHandling(Growing):
     growth: Scalar = 2.0
 
     def __check_init__(self) -> None:
-        check_kind(self, Optimizer, "give CMAES(), say", optimizer=self.optimizer)
         name = type(self.optimizer).__name__
         if self.optimizer.oracle != "loss":
             raise ValueError(
@@ -91,24 +89,10 @@ class UncertaintyHandling(Growing):
         check_between(self, 0, 1, schedules=False, above=True, cumulation=self.cumulation)
         check_between(self, 0, float("inf"), schedules=False, widening=self.widening, growth=self.growth)
 
-    @property
-    def reasons(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The method's."""
-        return self.optimizer.reasons
-
-    def init(self, params: Params, key: PRNGKeyArray) -> UncertaintyState:
-        """The method's, and one evaluation a member."""
-        return _begin(self.optimizer.init(params, key))
-
-    def default_size(self, n: int) -> int:
-        """The method's, which must have one."""
-        return self._growing().default_size(n)
-
-    def start(
-        self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any
-    ) -> UncertaintyState:
-        """`init` for a restart."""
-        return _begin(self._growing().start(params, key, size, most, spread))
+    def around(self, inner: Any) -> UncertaintyState:
+        """One evaluation a member, and no noise seen."""
+        one, zero = jnp.ones((), float_dtype()), jnp.zeros((), float_dtype())
+        return UncertaintyState(inner, one, zero, jnp.zeros((), jnp.int32))
 
     def ask(self, state: UncertaintyState, key: PRNGKeyArray) -> Population:
         """The method's members, and the first of them again behind them."""
@@ -147,17 +131,9 @@ class UncertaintyHandling(Growing):
             extra=state.extra + population.evaluations - population.least,
         )
 
-    def answer(self, state: UncertaintyState) -> Params:
-        """The method's."""
-        return self.optimizer.answer(state.inner)
-
     def status(self, state: UncertaintyState) -> dict[str, Float[Array, ""]]:
         """Evaluations of a member, s, and what the method says."""
-        return {"repeats": jnp.floor(state.repeats), "noise": state.noise} | self.optimizer.status(state.inner)
-
-    def stop(self, state: UncertaintyState) -> Int[Array, ""]:
-        """When the method does."""
-        return self.optimizer.stop(state.inner)
+        return {"repeats": jnp.floor(state.repeats), "noise": state.noise} | super().status(state)
 
     def extra(self, state: UncertaintyState) -> Int[Array, ""]:
         """What repeats, and members beyond the least population, have cost."""
@@ -168,15 +144,6 @@ class UncertaintyHandling(Growing):
         # Of the population only its numbers are computed: a compiler drops what nobody reads.
         population = self.ask(state, jax.random.key(0))
         return jnp.asarray(population.evaluations - population.least)
-
-    def _growing(self) -> Growing:
-        if not isinstance(self.optimizer, Growing):
-            name = type(self.optimizer).__name__
-            raise TypeError(
-                f"UncertaintyHandling: the population of {name} cannot grow; put it inside instead:"
-                f" UncertaintyHandling(Restarts({name}(...)))."
-            )
-        return self.optimizer
 
     def _copies(self, inner: Population) -> int:
         size, group = inner.least, inner.directions.group
@@ -252,11 +219,6 @@ def _percentile(center: Int[Array, " n"], last: Int[Array, ""], percent: Any) ->
     place = jnp.clip(percent * last / 100 - 0.5, 0, last - 1).astype(float_dtype())
     low = jnp.floor(place).astype(jnp.int32)
     return (low + 1 - place) * sorted_distance(low) + (place - low) * sorted_distance(low + 1)
-
-
-def _begin(inner: Any) -> UncertaintyState:
-    one, zero = jnp.ones((), float_dtype()), jnp.zeros((), float_dtype())
-    return UncertaintyState(inner, one, zero, jnp.zeros((), jnp.int32))
 
 
 def _widened(state: Any, factor: Float[Array, ""]) -> Any:

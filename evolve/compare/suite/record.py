@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from evolve.core.optimizer import Graded, Optimizer
+from evolve.core.optimizer import Graded
 from evolve.core.population import Population
 from evolve.core.refresh import refresh
-from evolve.core.trees import Params, float_dtype
+from evolve.core.trees import float_dtype
+from evolve.core.wrapper import Wrapper
 from evolve.run.budget import answers
 
 # From 10^10 on, five a decade, as cocopp reads them; those that profiles are drawn of are the last 51.
@@ -49,7 +50,7 @@ class RecordedState(eqx.Module):
     record: Record
 
 
-class Recorded(Optimizer):
+class Recorded(Wrapper):
     """Any method, its run recorded; it ends when the last target is reached.
 
     The record is part of the state, so that every run may carry it: compiled, resumed, and for several seeds at once.
@@ -70,27 +71,21 @@ class Recorded(Optimizer):
     O(population log(population)). Memory: O(targets + moments).
     """
 
-    optimizer: Optimizer
     f_opt: Any
     targets: Any
     moments: Any
-
-    @property
-    def oracle(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The method's."""
-        return self.optimizer.oracle
 
     @property
     def reasons(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The last target, or one of the method's own."""
         return ("final target", *self.optimizer.reasons)
 
-    def init(self, params: Params, key: PRNGKeyArray) -> RecordedState:
+    def around(self, inner: Any) -> RecordedState:
         """Nothing is evaluated yet."""
         zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, float_dtype())
         hits, gaps = jnp.zeros(len(self.targets), jnp.int32), jnp.full(len(self.targets), jnp.inf, float_dtype())
         blank = jnp.full(len(self.moments), jnp.inf, float_dtype())
-        return RecordedState(self.optimizer.init(params, key), Record(zero, infinite, hits, gaps, blank, blank))
+        return RecordedState(inner, Record(zero, infinite, hits, gaps, blank, blank))
 
     def ask(self, state: RecordedState, key: PRNGKeyArray) -> Population:
         """The method's members."""
@@ -108,26 +103,10 @@ class Recorded(Optimizer):
         """The method's part of `tell`."""
         return RecordedState(self.optimizer.learn(state.inner, population, losses), state.record)
 
-    def answer(self, state: RecordedState) -> Params:
-        """The method's."""
-        return self.optimizer.answer(state.inner)
-
-    def status(self, state: RecordedState) -> dict[str, Array]:
-        """The method's."""
-        return self.optimizer.status(state.inner)
-
     def stop(self, state: RecordedState) -> Int[Array, ""]:
         """The last target is reached, or the method has nothing more to find."""
         own = self.optimizer.stop(state.inner)
         return jnp.where(state.record.hits[-1] > 0, 1, jnp.where(own > 0, own + 1, 0))
-
-    def extra(self, state: RecordedState) -> Int[Array, ""]:
-        """The method's."""
-        return self.optimizer.extra(state.inner)
-
-    def more(self, state: RecordedState) -> Int[Array, ""]:
-        """The method's."""
-        return self.optimizer.more(state.inner)
 
     def _noted(
         self, record: Record, values: Float[Array, " size"], population: Population, spent: Int[Array, ""]

@@ -1,0 +1,81 @@
+"""A method around another."""
+
+from abc import abstractmethod
+from typing import Any
+
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from evolve.core.checks import check_kind
+from evolve.core.optimizer import Growing, Optimizer, State
+from evolve.core.trees import Params
+
+
+class Wrapper(Growing):
+    """What it does not change is the method's own, whose state is the field `inner` of its state."""
+
+    optimizer: Optimizer
+
+    def __check_init__(self) -> None:
+        check_kind(self, Optimizer, "give CMAES(), say", optimizer=self.optimizer)
+
+    @property
+    def oracle(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The method's."""
+        return self.optimizer.oracle
+
+    @property
+    def reasons(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The method's."""
+        return self.optimizer.reasons
+
+    @abstractmethod
+    def around(self, inner: State) -> State:
+        """Its state at the beginning, around the method's."""
+
+    def init(self, params: Params, key: PRNGKeyArray) -> State:
+        """Around the method's."""
+        return self.around(self.optimizer.init(params, key))
+
+    def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> State:
+        """`init` for a restart of a method that can grow."""
+        return self.around(self.growing.start(params, key, size, most, spread))
+
+    def default_size(self, n: int) -> int:
+        """The method's, which must have one."""
+        return self.growing.default_size(n)
+
+    def answer(self, state: State) -> Params:
+        """The method's."""
+        return self.optimizer.answer(state.inner)
+
+    def status(self, state: State) -> dict[str, Array]:
+        """What the method says."""
+        return self.optimizer.status(state.inner)
+
+    def stop(self, state: State) -> Int[Array, ""]:
+        """When the method does."""
+        return self.optimizer.stop(state.inner)
+
+    def extra(self, state: State) -> Int[Array, ""]:
+        """The method's."""
+        return self.optimizer.extra(state.inner)
+
+    def more(self, state: State) -> Int[Array, ""]:
+        """The method's."""
+        return self.optimizer.more(state.inner)
+
+    @property
+    def growing(self) -> Growing:
+        """The method, if its population can grow.
+
+        Raises
+        ------
+        TypeError
+            It cannot.
+        """
+        if not isinstance(self.optimizer, Growing):
+            own, name = type(self).__name__, type(self.optimizer).__name__
+            raise TypeError(
+                f"{own}: the population of {name} cannot grow; put it inside instead: {own}(Restarts({name}(...)))."
+            )
+        return self.optimizer

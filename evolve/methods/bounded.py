@@ -1,0 +1,158 @@
+"""Bounds on coordinates, by pycma's transformation (`BoundTransform`), for any method."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from evolve.core.optimizer import State
+from evolve.core.population import Population, Stored
+from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted
+from evolve.core.wrapper import Wrapper
+from evolve.methods.mapped import Mapped, mapped
+
+
+class Box(eqx.Module):
+    """The map of all numbers into [low, high]: the identity but near the edges, smooth, periodic beyond them."""
+
+    low: Params
+    high: Params
+
+    def __call__(self, tree: Params) -> Params:
+        """Into the box."""
+        return jax.tree.map(_into, as_arrays(tree), self.low, self.high)
+
+    def inverse(self, tree: Params) -> Params:
+        """The number next to the box that is mapped there; from outside, that of the nearest edge."""
+        return jax.tree.map(_back, as_arrays(tree), self.low, self.high)
+
+
+class BoundedState(eqx.Module):
+    """The method's own, of a run that knows no bounds."""
+
+    inner: Any
+
+
+class Bounded(Wrapper):
+    """Keep every coordinate within bounds, for any method that learns from losses.
+
+    The method searches without bounds; what it asks for is mapped into the box before it is evaluated, as pycma 4.5
+    does (`BoundTransform`). The map is the identity except near an edge, within a twentieth of the edge's size or half
+    the width, where it is quadratic, so that the edge itself is reached in finite distance and without a kink. So
+    optima in the inside, and methods far from the edges, see no difference, and radii keep their unit.
+
+    Members are formed whole: memory grows with population x parameters, and directions of low rank gain nothing.
+
+    Parameters
+    ----------
+    optimizer
+        The method.
+    low, high
+        Edges: numbers, or trees that broadcast against the parameters; infinite where there are none. `low` is below
+        `high` everywhere, and a start lies between them. A start that `Restarts` draws outside is moved to the edge.
+    """
+
+    low: Params = -jnp.inf
+    high: Params = jnp.inf
+
+    def __check_init__(self) -> None:
+        if self.optimizer.oracle != "loss":
+            name = type(self.optimizer).__name__
+            raise ValueError(f"Bounded: {name} learns from gradients; take a method that needs losses only.")
+
+    def around(self, inner: State) -> BoundedState:
+        """Nothing more than the method's."""
+        return BoundedState(inner)
+
+    def init(self, params: Params, key: PRNGKeyArray) -> BoundedState:
+        """The method's, from where the start is the image of."""
+        return super().init(self._outside(params), key)
+
+    def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> BoundedState:
+        """`init` for a restart."""
+        return super().start(self._outside(params), key, size, most, spread)
+
+    def ask(self, state: BoundedState, key: PRNGKeyArray) -> Population:
+        """The images of the method's members."""
+        inner = self.optimizer.ask(state.inner, key)
+        return mapped(inner, self._box(inner.geometry))
+
+    def learn(self, state: BoundedState, population: Population, losses: Float[Array, " size"]) -> BoundedState:
+        """What the method learns of the members that it asked for."""
+        if isinstance(population.directions, Mapped):
+            inner = population.directions.inner
+        else:  # members were put in the place of those that were drawn
+            inner = self._drawn(self.optimizer.ask(state.inner, population.key), population)
+        return BoundedState(self.optimizer.learn(state.inner, inner, losses))
+
+    def answer(self, state: BoundedState) -> Params:
+        """The image of the method's."""
+        answer = self.optimizer.answer(state.inner)
+        geometry = Geometry.of(answer)
+        return geometry.cast(self._box(geometry)(geometry.working(answer)))
+
+    def _box(self, geometry: Geometry) -> Box:
+        return Box(*(fitted("Bounded", name, getattr(self, name), geometry.like) for name in ("low", "high")))
+
+    def _outside(self, params: Params) -> Params:
+        """Where the start is the image of."""
+        geometry, start = begin(self, params)
+        box = self._box(geometry)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((start, box))):
+            _check(start, box)
+        return geometry.cast(box.inverse(start))
+
+    def _drawn(self, inner: Population, population: Population) -> Population:
+        """A population of the method's that has these images."""
+        box = self._box(inner.geometry)
+        whole = jax.vmap(box.inverse)(inner.geometry.working(population.members()))
+        if inner.center is not None:
+            whole = jax.tree.map(lambda x, c: (x - c) / inner.scale.astype(c.dtype), whole, inner.center)
+        return dataclasses.replace(inner, directions=Stored(whole))
+
+
+def _check(start: Params, box: Box) -> None:
+    low, high, values = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(t)]) for t in (box.low, box.high, start))
+    if not np.all(low < high):
+        k = int(np.argmax(~(low < high)))
+        raise ValueError(f"Bounded: low is {low[k]} where high is {high[k]}; it must be below.")
+    outside = int(np.sum((values < low) | (values > high)))
+    if outside:
+        raise ValueError(f"Bounded: {outside} value(s) of the start lie outside of low and high; start between them.")
+
+
+def _margins(low: Array, high: Array) -> tuple[Array, Array, Array, Array]:
+    """The edges, finite where they are not, and the widths of the quadratic parts (`margin_width2`)."""
+    bounded = [jnp.isfinite(edge) for edge in (low, high)]
+    half = jnp.where(bounded[0] & bounded[1], (high - low) / 2, jnp.inf)
+    edges = [jnp.where(finite, edge, 0.0) for finite, edge in zip(bounded, (low, high), strict=True)]
+    widths = [jnp.minimum(half, jnp.maximum(1.0, jnp.abs(edge)) / 20) for edge in edges]
+    return edges[0], edges[1], widths[0], widths[1]
+
+
+def _into(x: Array, low: Array, high: Array) -> Array:
+    """The map that pycma calls `BoxConstraintsLinQuadTransformation`."""
+    a, b, below, above = _margins(low, high)
+    has_low, has_high = jnp.isfinite(low), jnp.isfinite(high)
+    both = has_low & has_high
+    period, first = 2 * (b - a + below + above), a - 2 * below - (b - a) / 2
+    far = both & ((x < first) | (x > b + 2 * above + (b - a) / 2))
+    x = jnp.where(far, x - period * jnp.floor((x - first) / jnp.where(both, period, 1.0)), x)
+    x = jnp.where(has_high & (x > b + above), x - 2 * (x - b - above), x)
+    x = jnp.where(has_low & (x < a - below), x + 2 * (a - below - x), x)
+    x = jnp.where(has_low & (x < a + below), a + (x - (a - below)) ** 2 / 4 / below, x)
+    x = jnp.where(has_high & (x > b - above), b - (x - (b + above)) ** 2 / 4 / above, x)
+    return jnp.clip(x, low, high)
+
+
+def _back(x: Array, low: Array, high: Array) -> Array:
+    """Its inverse next to the box."""
+    a, b, below, above = _margins(low, high)
+    x = jnp.clip(x, low, high)
+    x = jnp.where(jnp.isfinite(low) & (x < a + below), a - below + 2 * jnp.sqrt(below * jnp.maximum(0, x - a)), x)
+    return jnp.where(jnp.isfinite(high) & (x > b - above), b + above - 2 * jnp.sqrt(above * jnp.maximum(0, b - x)), x)
