@@ -41,12 +41,12 @@ class HostLoop:
     def _losses(self, members: Params, words: np.ndarray, going: np.ndarray, population: Population) -> np.ndarray:
         """Of all members in use of the seeds that go on; NaN for the others, which are not evaluated."""
         problem, members, seeds = self.task.problem, jax.device_get(members), self.shape[:-1]
-        numbers = population.used, population.repeats  # of each seed; the latter may be None
-        used, repeats = (np.broadcast_to(np.asarray(number), seeds) for number in numbers)
+        used = np.broadcast_to(np.asarray(population.used), seeds)
+        repeats = None if population.repeats is None else np.broadcast_to(np.asarray(population.repeats), seeds)
         several = self.task.seeds is not None
         losses = np.full(self.shape, np.nan)
         for seed in np.flatnonzero(going) if several else [...]:
-            size, times = used[seed].item(), repeats[seed].item()
+            size, times = int(used[seed]), None if repeats is None else int(repeats[seed])
             some = take(take(members, seed), slice(size))
             losses[seed][:size] = self.workers.losses(problem, some, words[seed], size, times)
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: a failed member
