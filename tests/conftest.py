@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 # Before JAX is imported, here and in every subprocess of a test. Most tests run many small programs once or twice, so
 # XLA compiles quickly instead of well, which takes a quarter of the time; `optimized` is for the others.
@@ -9,6 +10,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"
+
+# Programs are kept in pytest's cache (`pytest --cache-clear` empties it): both workers, the subprocesses of tests and
+# the next run of the suite compile the same ones.
+PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "d" / "programs"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import hypothesis
 import jax
