@@ -1,6 +1,7 @@
 """Names for the command line: every optimizer and every problem, with its source."""
 
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -66,6 +67,13 @@ def bipop(
         raise ValueError(f"bipop: low is {low} and high is {high}; give both, or none.")
     start = None if low is None else evolve.Uniform(low, high)
     return evolve.Restarts(evolve.CMAES(sigma, population), regime, restarts, start)
+
+
+def bounded(
+    sigma: float = 0.3, population: int | None = None, low: float = -math.inf, high: float = math.inf
+) -> evolve.Bounded:
+    """CMA-ES within bounds, by a smooth map of the parameters (pycma; Hansen, Akimoto and Baudis 2019)."""
+    return evolve.Bounded(evolve.CMAES(sigma, population), low, high)
 
 
 def uhcmaes(
@@ -143,6 +151,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "openes": evolve.OpenES,
         "cmaes": evolve.CMAES,
         "bipop": bipop,
+        "bounded": bounded,
         "uhcmaes": uhcmaes,
         "sepcmaes": evolve.SepCMAES,
         "snes": evolve.SNES,

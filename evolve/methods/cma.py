@@ -28,6 +28,12 @@ class CMAES(CMA):
         The least standard deviation of a coordinate, in the same form; none by default.
     stopping
         When to stop before the budget is spent; None to go on for ever.
+    mirrored
+        Whether members come in opposite pairs, of which only the better one attracts: quicker on smooth functions with
+        small populations (Auger, Brockhoff and Hansen 2011). The population is then even.
+    elitist
+        Whether the best member so far takes the worst one's place in every generation that finds none better. More
+        greedy, and wrong under noise.
     diagonal
         Whether only a scale for each coordinate is learned, by pycma's multiplicative rule: O(n) memory, no rotation.
 

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from evolve.core.population import Directions
+from evolve.core.population import Directions, Stored
 from evolve.core.refresh import at_least
 from evolve.core.shaping import recombination, sort
-from evolve.core.trees import Geometry, Params, float_dtype
+from evolve.core.trees import Geometry, Params
 from evolve.methods.cma_parameters import Parameters
+from evolve.methods.mirrored import noise, winners_first
 from evolve.methods.stopping import quantiles
 
 
@@ -22,6 +23,19 @@ class Growth(eqx.Module):
     parameters: Parameters  # arrays
     most: int = eqx.field(static=True)  # members at most, a multiple of the block
     block: int = eqx.field(static=True)
+    mirrored: bool = eqx.field(static=True)
+
+
+class White(Stored):
+    """Stored directions with the white noise that they were made of, for shapes that would have to solve for it."""
+
+    white: Float[Array, "size n"]
+    paired: bool = eqx.field(static=True, default=False)
+
+    @property
+    def group(self) -> int:
+        """2 for mirrored pairs."""
+        return 2 if self.paired else 1
 
 
 class Colored(Directions):
@@ -31,6 +45,12 @@ class Colored(Directions):
     key: PRNGKeyArray
     geometry: Geometry
     size: int = eqx.field(static=True)  # of a block
+    mirrored: bool = eqx.field(static=True, default=False)
+
+    @property
+    def group(self) -> int:
+        """2 for mirrored pairs."""
+        return 2 if self.mirrored else 1
 
     @property
     def block(self) -> int:
@@ -39,8 +59,7 @@ class Colored(Directions):
 
     def white(self, number: Int[Array, ""] | int) -> Float[Array, "block n"]:
         """A block of white noise, as rows."""
-        key = jax.random.fold_in(self.key, number)
-        return jax.random.normal(key, (self.size, self.geometry.size), float_dtype())
+        return noise(jax.random.fold_in(self.key, number), self.size, self.geometry.size, self.mirrored)
 
     def flat(self, number: Int[Array, ""] | int) -> Float[Array, "block n"]:
         """The same, colored."""
@@ -82,7 +101,9 @@ class Colored(Directions):
         return jax.lax.while_loop(lambda loop: loop[0] * self.size < count, add, start)[1]
 
 
-def weigh(losses: Float[Array, " most"], growth: Growth) -> tuple[Array, Array, Float[Array, " four"]]:
+def weigh(
+    losses: Float[Array, " most"], growth: Growth, mirrored: bool = False
+) -> tuple[Array, Array, Float[Array, " four"]]:
     """The members' weights, for the mean and for the shape, and what `quantiles` says of the losses.
 
     Sorted is a power of four of blocks, the smallest that holds the members in use: a small population costs little,
@@ -94,7 +115,8 @@ def weigh(losses: Float[Array, " most"], growth: Growth) -> tuple[Array, Array, 
         def rank(operand: tuple[Array, Parameters]) -> tuple[Array, Array, Array]:
             losses, p = operand[0][:length], operand[1]
             tables = jnp.stack(p.tables(length)).astype(losses.dtype)
-            both = jax.vmap(recombination, (None, 0, None))(losses, tables, p.size)
+            ranked = winners_first(losses, p.size) if growth.mirrored else losses
+            both = jax.vmap(recombination, (None, 0, None))(ranked, tables, p.size)
             one, two = jnp.pad(both, ((0, 0), (0, most - length)))
             return one, two, quantiles(sort(losses)[1], p.size)
 

@@ -10,13 +10,15 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_kind, check_population, check_positive
 from evolve.core.optimizer import Growing
-from evolve.core.population import Population, Stored
+from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
 from evolve.core.shaping import recombination, sort
-from evolve.core.trees import Geometry, Params, begin, fitted, float_dtype
+from evolve.core.trees import Geometry, Params, begin, fitted
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
-from evolve.methods.colored import Colored, Growth, weigh
+from evolve.methods.colored import Colored, Growth, White, weigh
 from evolve.methods.covariance import Shape, Step, follow
+from evolve.methods.injection import Elite, among, injected
+from evolve.methods.mirrored import noise, winners_first
 from evolve.methods.nes import in_range
 from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code, quantiles
 
@@ -33,12 +35,7 @@ class CMAState(eqx.Module):
     geometry: Geometry
     trail: Trail | None  # None where nothing stops it
     growth: Growth | None  # None where the population is the optimizer's own
-
-
-class White(Stored):
-    """Stored directions with the white noise that they were made of, for shapes that would have to solve for it."""
-
-    white: Float[Array, "size n"]
+    elite: Elite | None  # None where none is kept
 
 
 class CMA(Growing):
@@ -53,11 +50,13 @@ class CMA(Growing):
     stds: Params | None = None
     min_std: Params | None = None
     stopping: Tolerances | None = Tolerances()
+    mirrored: bool = eqx.field(static=True, default=False)
+    elitist: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         check_positive(self, schedules=False, sigma=self.sigma)
         if self.population is not None:
-            check_population(self, self.population)
+            check_population(self, self.population, group=2 if self.mirrored else 1)
         for option in ("stds", "min_std"):
             for number in jax.tree.leaves(getattr(self, option)):
                 check_positive(self, schedules=False, **{option: number})
@@ -74,17 +73,22 @@ class CMA(Growing):
         return self._begin(params, 1.0, None)
 
     def default_size(self, n: int) -> int:
-        """4 + floor(3 ln n), or what `population` says."""
-        return default_population(n) if self.population is None else self.population
+        """4 + floor(3 ln n), rounded up to whole pairs, or what `population` says."""
+        if self.population is not None:
+            return self.population
+        return default_population(n) + (default_population(n) % 2 if self.mirrored else 0)
 
     def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> CMAState:
         """`init` for a restart."""
         del key
+        if self.elitist:
+            name = type(self).__name__
+            raise ValueError(f"{name}: with elitist=True the population cannot grow; restart it by regime='same'.")
         n = Geometry.of(params).size
         block = self.default_size(n)
         most = -(-most // block) * block
         p = self._constants(n, jnp.asarray(size), most)
-        return self._begin(params, spread, Growth(jax.tree.map(jnp.asarray, p), most, block))
+        return self._begin(params, spread, Growth(jax.tree.map(jnp.asarray, p), most, block, self.mirrored))
 
     def _begin(self, params: Params, spread: Any, growth: Growth | None) -> CMAState:
         geometry, start = begin(self, params)
@@ -94,24 +98,28 @@ class CMA(Growing):
         shape, generation = self._shape(deviations), jnp.zeros((), jnp.int32)
         stops = self.stopping is not None
         trail = Trail.start(mean, sigma * deviations, self.default_size(geometry.size)) if stops else None
-        return CMAState(mean, sigma, shape, zeros, zeros, generation, geometry, trail, growth)
+        elite = Elite.none(mean) if self.elitist else None
+        return CMAState(mean, sigma, shape, zeros, zeros, generation, geometry, trail, growth, elite)
 
     def ask(self, state: CMAState, key: PRNGKeyArray) -> Population:
         """x_i = m + sigma y_i with y_i ~ N(0, C) (eqs. 38-40)."""
         geometry, growth = state.geometry, state.growth
         center = geometry.unravel(state.mean)
         if growth is not None:
-            drawn = Colored(state.shape, key, geometry, growth.block)
+            drawn = Colored(state.shape, key, geometry, growth.block, growth.mirrored)
             return Population(center, state.sigma, drawn, key, geometry, growth.most, growth.parameters.size)
         size = self.default_size(geometry.size)
-        z = jax.random.normal(key, (size, geometry.size), float_dtype())
+        z = noise(key, size, geometry.size, self.mirrored)
         tree = jax.vmap(geometry.unravel)(state.shape.color(z))
-        directions = White(tree, z) if state.shape.keeps_white else Stored(tree)
+        plain = StoredPairs if self.mirrored else Stored
+        directions = White(tree, z, self.mirrored) if state.shape.keeps_white else plain(tree)
         return Population(center, state.sigma, directions, key, geometry, size)
 
     def learn(self, state: CMAState, population: Population, losses: Float[Array, " size"]) -> CMAState:
         """Mean, paths, step size and shape (eqs. 41-47)."""
-        p, geometry = self._parameters(state), state.geometry
+        p, geometry, elite = self._parameters(state), state.geometry, state.elite
+        if elite is not None:
+            population, losses, elite = *among(elite, state, population, losses), elite.after(population, losses)
         (shift, white, moments), mean_weights, weights, seen = self._gather(state, population, losses, p)
         white = state.shape.whiten(shift) if white is None else white
         # Of the weights in use: ties share theirs, and a failed member's go to the others.
@@ -132,7 +140,22 @@ class CMA(Growing):
         if trail is not None and self.stopping is not None:
             trail = trail.after(seen, mean, state.generation, self.stopping.tolxstagnation)
         after = state.generation + 1
-        return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, trail, state.growth)
+        return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, trail, state.growth, elite)
+
+    def inject(self, state: CMAState, population: Population, members: Params) -> Population:
+        """A population with members from elsewhere in the place of its last ones, to be evaluated with the others.
+
+        Parameters
+        ----------
+        members
+            A tree like the parameters with a leading axis of at most `population.size`. One farther from the mean than
+            any drawn member would be is moved towards it (Hansen 2011, arXiv:1110.4181).
+        """
+        count = jax.tree.leaves(members)[0].shape[0]
+        if count > population.size:
+            name = type(self).__name__
+            raise ValueError(f"{name}.inject: there are {count} members for a population of {population.size}.")
+        return injected(state, population, members, population.size - count)
 
     def answer(self, state: CMAState) -> Params:
         """The mean, the best estimate of the optimum under noise."""
@@ -191,7 +214,8 @@ class CMA(Growing):
             mean_weights, weights, seen = weigh(losses, state.growth)
         else:
             tables = jnp.asarray(p.tables(), losses.dtype)
-            mean_weights, weights = jax.vmap(recombination, (None, 0))(losses, tables)
+            ranked = winners_first(losses) if self.mirrored else losses
+            mean_weights, weights = jax.vmap(recombination, (None, 0))(ranked, tables)
             seen = quantiles(sort(losses)[1], p.size)
         mean_weights, weights = (each.astype(state.mean.dtype) for each in (mean_weights, weights))
         if isinstance(population.directions, Colored):

@@ -174,7 +174,7 @@ class LMMAES(CMA):
         The first standard deviation, > 0; about a third of the distance to where the optimum may lie; by default 0.3.
     population
         Members a generation, at least 2; by default 4 + floor(3 ln n).
-    stds, min_std, stopping
+    stds, min_std, stopping, mirrored, elitist
         As in `CMAES`. What stopping and `status` see of the shape is renewed once in m generations.
     vectors
         m, at least 1; by default 4 + floor(3 ln n).

@@ -98,7 +98,7 @@ class MAES(CMA):
         The first standard deviation, > 0; about a third of the distance to where the optimum may lie; by default 0.3.
     population
         Members a generation, at least 2; by default 4 + floor(3 ln n). More for ruggedness or noise.
-    stds, min_std, stopping
+    stds, min_std, stopping, mirrored, elitist
         As in `CMAES`.
 
     The constants are those of the paper's figure 3; the weights are the tutorial's (Hansen 2016, eq. 49), which are the

@@ -19,7 +19,7 @@ class SepCMAES(CMA):
         Members a generation, at least 2; by default 4 + floor(3 ln n).
     active
         Whether bad members make the variance smaller where they lie.
-    stds, min_std, stopping
+    stds, min_std, stopping, mirrored, elitist
         As in `CMAES`.
 
     Time and memory a generation: O(population n).

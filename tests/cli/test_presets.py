@@ -67,7 +67,7 @@ def test_tuning_splits_hold_the_training_examples_and_no_other(tune_digits):
 
 DIGITS = Named("digits", {})
 # A full matrix is too large for this network, and these came after the tuning.
-UNTUNED = {"cmaes", "bipop", "uhcmaes", "maes", "lmmaes", "xnes", "snes", "crfmnes", "pgpe", "ars"}
+UNTUNED = {"cmaes", "bipop", "bounded", "uhcmaes", "maes", "lmmaes", "xnes", "snes", "crfmnes", "pgpe", "ars"}
 
 
 def made(method, horizon, **settings):

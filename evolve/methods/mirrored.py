@@ -1,0 +1,30 @@
+"""Mirrored sampling with pairwise selection (Auger, Brockhoff and Hansen 2011, GECCO, 901-908)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from evolve.core.shaping import by_rank
+from evolve.core.trees import float_dtype
+
+
+def noise(key: PRNGKeyArray, size: int, n: int, mirrored: bool) -> Float[Array, "size n"]:
+    """White noise; mirrored, each odd row is the row before it with the other sign, and `size` is even."""
+    if not mirrored:
+        return jax.random.normal(key, (size, n), float_dtype())
+    half = jax.random.normal(key, (size // 2, n), float_dtype())
+    return jnp.stack([half, -half], axis=1).reshape(size, n)
+
+
+def winners_first(losses: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
+    """Losses that rank the better one of each pair before all the worse ones, and otherwise as those given.
+
+    Without it two opposite members may both attract, and cancel: the path of the step size would look short, and sigma
+    shrink, wherever the pair lies well. Of equal ones neither is worse; one whose opposite failed, or is not in use, is
+    not. Only the order of the losses counts. O(n log n).
+    """
+    other = losses.reshape(-1, 2)[:, ::-1].reshape(-1)
+    ranks = by_rank(losses, jnp.arange(len(losses), dtype=losses.dtype), count)
+    return jnp.where(jnp.isfinite(losses), ranks + len(losses) * (losses > other), jnp.inf)
