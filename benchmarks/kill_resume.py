@@ -45,8 +45,8 @@ def jobs() -> dict[str, Callable[[], tuple[Any, Any, int]]]:
 
     digits = problems.Digits
     return {
-        "CMAES": lambda: (rosenbrock(), evolve.CMAES(), 90_000),
-        "SepCMAES": lambda: (rosenbrock(), evolve.SepCMAES(), 300_000),
+        "CMAES": lambda: (rosenbrock(), evolve.CMAES(stopping=None), 90_000),
+        "SepCMAES": lambda: (rosenbrock(), evolve.SepCMAES(stopping=None), 300_000),
         "OpenES": lambda: (noisy(), evolve.OpenES(population=64), 120_000),
         "GeneticAlgorithm": lambda: (noisy(), evolve.GeneticAlgorithm(population=64, parents=16), 80_000),
         "SimulatedAnnealing": lambda: (rosenbrock(), evolve.SimulatedAnnealing(chains=16, exchange=True), 300_000),

@@ -11,9 +11,9 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"
 
-# Programs are kept in pytest's cache (`pytest --cache-clear` empties it): both workers, the subprocesses of tests and
-# the next run of the suite compile the same ones.
-PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "d" / "programs"
+# Programs are kept in pytest's cache (`pytest --cache-clear` empties it): a worker's tests, their subprocesses and the
+# next run of the suite compile the same ones. One folder a worker: two may write the same file, and read half of it.
+PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "d" / "programs" / os.environ.get("PYTEST_XDIST_WORKER", "")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
