@@ -54,7 +54,6 @@ def test_every_public_optimizer_stands_in_the_table():
     assert public <= {type(row.optimizer) for row in ROWS.values()}
 
 
-@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("kind", GOALS)
 @each()
 def test_reaches_the_target_or_says_why_not(name, kind):
