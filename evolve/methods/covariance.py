@@ -286,11 +286,6 @@ def _apart(scales: Float[Array, " n"]) -> Float[Array, " n"]:
     return jnp.maximum(scales, jnp.max(scales) * jnp.finfo(scales.dtype).tiny ** 0.25)
 
 
-def follow(path: Float[Array, " n"], rate: Any, mu_eff: Array, step: Float[Array, " n"]) -> Float[Array, " n"]:
-    """An evolution path with one more step of the mean (eqs. 43 and 45)."""
-    return (1 - rate) * path + jnp.sqrt(rate * (2 - rate) * mu_eff) * step
-
-
 def unit(axes: Float[Array, " some"]) -> Float[Array, ""]:
     """One, or the power of two next to the longest axis where that has drifted far from one.
 

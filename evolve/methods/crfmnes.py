@@ -15,8 +15,7 @@ from evolve.core.population import Population, StoredPairs
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, begin, float_dtype, select
 from evolve.methods.cma_parameters import default_population
-from evolve.methods.covariance import follow
-from evolve.methods.nes import in_range, selection, table, usable
+from evolve.methods.nes import follow, in_range, selection, table, usable
 
 
 class CRFMNESState(eqx.Module):

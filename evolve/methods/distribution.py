@@ -16,10 +16,10 @@ from evolve.core.shaping import recombination, sort
 from evolve.core.trees import Geometry, Params, begin, fitted
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
 from evolve.methods.colored import Colored, Growth, White, weigh
-from evolve.methods.covariance import Shape, Step, follow
+from evolve.methods.covariance import Shape, Step
 from evolve.methods.injection import Elite, among, injected
 from evolve.methods.mirrored import noise, winners_first
-from evolve.methods.nes import in_range
+from evolve.methods.nes import follow, in_range
 from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code, quantiles
 
 

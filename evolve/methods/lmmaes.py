@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Int
 from evolve.core.checks import check_count
 from evolve.core.refresh import refresh
 from evolve.methods.cma_parameters import Parameters, Rates, default_population
-from evolve.methods.covariance import Shape, Step, follow
+from evolve.methods.covariance import Shape, Step
 from evolve.methods.distribution import CMA
+from evolve.methods.nes import follow
 
 _MOST = 0.5  # of any rate; in few dimensions the paper's would exceed one
 

@@ -1,6 +1,7 @@
-"""What natural evolution strategies share: utilities by rank, and bounds that keep a distribution usable."""
+"""What evolution strategies share: weights by rank, evolution paths, and bounds that keep a distribution usable."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,3 +41,8 @@ def usable(condition: Float[Array, ""], before: Float[Array, ""]) -> Bool[Array,
     Beyond it whitening a direction leaves no correct digit. The threshold is a ratio, so no scale is special.
     """
     return jnp.isfinite(condition) & (condition <= jnp.maximum(before, 1 / jnp.finfo(condition.dtype).eps))
+
+
+def follow(path: Float[Array, " n"], rate: Any, mu_eff: Array, step: Float[Array, " n"]) -> Float[Array, " n"]:
+    """An evolution path with one more step of the mean (eqs. 43 and 45)."""
+    return (1 - rate) * path + jnp.sqrt(rate * (2 - rate) * mu_eff) * step
