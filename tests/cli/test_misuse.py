@@ -56,7 +56,7 @@ UNKNOWN = [
     ("run spere --optimizer cmaes", "no problem 'spere'; did you mean sphere"),
     ("run spere:dimension=3 --optimizer cmaes", "did you mean sphere"),
     ("run sphere --optimizer cmeas", "no optimizer 'cmeas'; did you mean cmaes"),
-    ("run sphere --optimizer zzzzzz", "known are adam, annealing, ars, bipop, cmaes"),
+    ("run sphere --optimizer zzzzzz", "known are adam, annealing, ars, bipop, bounded, cmaes"),
     ("run sphere --optimizer cmaes --set sgima=1", "cmaes has no setting 'sgima'; did you mean sigma?"),
     ("run sphere:dimenson=3 --optimizer cmaes", "sphere has no setting 'dimenson'; did you mean dimension?"),
     ("run sphere --optimiser cmaes", "--optimizer NAME"),
