@@ -1,7 +1,7 @@
 """A method around another."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Array, Int, PRNGKeyArray
 
@@ -13,10 +13,15 @@ from evolve.core.trees import Params
 class Wrapper(Growing):
     """What it does not change is the method's own, whose state is the field `inner` of its state."""
 
+    any_oracle: ClassVar[bool] = True  # whether the method may also be one that learns from gradients
+
     optimizer: Optimizer
 
     def __check_init__(self) -> None:
         check_kind(self, Optimizer, "give CMAES(), say", optimizer=self.optimizer)
+        if self.optimizer.oracle != "loss" and not self.any_oracle:
+            own, name = type(self).__name__, type(self.optimizer).__name__
+            raise ValueError(f"{own}: {name} learns from gradients; take a method that needs losses only.")
 
     @property
     def oracle(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]

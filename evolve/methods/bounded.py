@@ -1,7 +1,7 @@
 """Bounds on coordinates, by pycma's transformation (`BoundTransform`), for any method."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -57,13 +57,10 @@ class Bounded(Wrapper):
         `high` everywhere, and a start lies between them. A start that `Restarts` draws outside is moved to the edge.
     """
 
+    any_oracle: ClassVar[bool] = False
+
     low: Params = -jnp.inf
     high: Params = jnp.inf
-
-    def __check_init__(self) -> None:
-        if self.optimizer.oracle != "loss":
-            name = type(self.optimizer).__name__
-            raise ValueError(f"Bounded: {name} learns from gradients; take a method that needs losses only.")
 
     def around(self, inner: State) -> BoundedState:
         """Nothing more than the method's."""

@@ -103,6 +103,24 @@ class Shape(eqx.Module):
         """The i-th principal axis as a vector as long as its standard deviation."""
 
 
+class WhitePath(Shape):
+    """A shape whose path p_c adds up white noise, as that of the step size does."""
+
+    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
+        """White noise."""
+        del y
+        return white
+
+    def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
+        """As it is: white noise has no size."""
+        del unit
+        return path
+
+    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Colored."""
+        return self.color(path)
+
+
 class Full(Shape):
     """U B diag(D^2) B^T U: a full matrix, decomposed now and then, between the units of the coordinates."""
 
@@ -250,22 +268,8 @@ class Diagonal(Shape):
         return jnp.full_like(self.scales, jnp.inf)
 
 
-class Factors(Diagonal):
+class Factors(WhitePath, Diagonal):
     """diag(scales^2), learned by multiplying, so that no factor can become negative (pycma's CMA_diagonal)."""
-
-    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
-        """D^-1 y: the path is one of whitened steps."""
-        del y
-        return white
-
-    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
-        """D p."""
-        return path * self.scales
-
-    def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
-        """As it is: white noise has no size."""
-        del unit
-        return path
 
     def moments(
         self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from evolve.core.checks import check_count
 from evolve.core.refresh import refresh
 from evolve.methods.cma_parameters import Parameters, Rates, default_population
-from evolve.methods.covariance import Shape, Step
+from evolve.methods.covariance import Shape, Step, WhitePath
 from evolve.methods.distribution import CMA
 from evolve.methods.nes import follow
 
@@ -42,7 +42,7 @@ class Chain(eqx.Module):
         return self.scale * z + (z @ vectors.T @ self.mix.T) @ vectors
 
 
-class Vectors(Shape):
+class Vectors(WhitePath):
     """C = U T T^T U with T = prod_j ((1 - c_j) I + c_j m_j m_j^T): m paths, each slower than the one before."""
 
     vectors: Float[Array, "m n"]
@@ -75,16 +75,6 @@ class Vectors(Shape):
         v = -c / ((1 - c) * (1 - c + c * jnp.diagonal(self.gram)))
         undone = Chain.of(self.gram[::-1, ::-1], 1 / (1 - c)[::-1], v[::-1])
         return Chain(undone.scale, undone.mix[::-1, ::-1])(self.vectors, y / self.units)
-
-    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
-        """White noise."""
-        del y
-        return white
-
-    def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
-        """As it is: white noise has no size."""
-        del unit
-        return path
 
     def moments(
         self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
@@ -124,10 +114,6 @@ class Vectors(Shape):
     def deviations(self) -> Float[Array, " n"]:
         """As they were looked at last."""
         return self.units * self.widths
-
-    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
-        """U T p."""
-        return self.color(path)
 
     def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
         """Endless: there is none for each i; the coordinates are asked about themselves."""

@@ -10,11 +10,11 @@ from jaxtyping import Array, Float, Int
 
 from evolve.core.refresh import refresh
 from evolve.methods.cma_parameters import Parameters, Rates
-from evolve.methods.covariance import Shape, Step
+from evolve.methods.covariance import Shape, Step, WhitePath
 from evolve.methods.distribution import CMA
 
 
-class Matrix(Shape):
+class Matrix(WhitePath):
     """C = M M^T, of which only the root M is learned; its singular values are for the eye and for stopping."""
 
     keeps_white: ClassVar[bool] = True
@@ -36,16 +36,6 @@ class Matrix(Shape):
         """M^-1 y, in O(n^3): only for directions that came without their white noise."""
         z = jnp.linalg.solve(self.matrix, y.T).T
         return jnp.where(jnp.isfinite(z), z, 0.0)  # M may have become singular to rounding
-
-    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
-        """White noise: the one path serves both step size and shape."""
-        del y
-        return white
-
-    def carried(self, path: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
-        """As it is: white noise has no size."""
-        del unit
-        return path
 
     def moments(
         self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
@@ -75,10 +65,6 @@ class Matrix(Shape):
     def deviations(self) -> Float[Array, " n"]:
         """Lengths of the rows."""
         return jnp.linalg.norm(self.matrix, axis=1)
-
-    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
-        """M p."""
-        return self.color(path)
 
     def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
         """The i-th left singular vector times its singular value."""

@@ -1,7 +1,7 @@
 """Uncertainty handling (Hansen, Niederberger, Guzzella and Koumoutsakos 2009), as pycma 4.5 does it, for any method."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -67,6 +67,8 @@ class UncertaintyHandling(Wrapper):
     Time and memory: the method's, and O(population log population).
     """
 
+    any_oracle: ClassVar[bool] = False
+
     most: Scalar = 30
     reevaluated: int | None = eqx.field(static=True, default=None)
     theta: Scalar = 0.5
@@ -75,11 +77,6 @@ class UncertaintyHandling(Wrapper):
     growth: Scalar = 2.0
 
     def __check_init__(self) -> None:
-        name = type(self.optimizer).__name__
-        if self.optimizer.oracle != "loss":
-            raise ValueError(
-                f"UncertaintyHandling: {name} learns from gradients; take a method that needs losses only."
-            )
         if isinstance(self.optimizer, UncertaintyHandling):
             raise ValueError("UncertaintyHandling: its optimizer handles uncertainty already; wrap it once.")
         if self.reevaluated is not None:
