@@ -17,7 +17,7 @@ from evolve.compare import compare as contest
 from evolve.core import Optimizer, Problem
 from evolve.core.trees import Params, float_dtype
 
-FULL = ("cmaes", "bipop", "bounded", "uhcmaes", "maes", "xnes")
+FULL = ("cmaes", "bipop", "bounded", "integers", "uhcmaes", "maes", "xnes")
 LARGE = 2000  # parameters from which a full covariance matrix is too dear to be compared by default
 
 

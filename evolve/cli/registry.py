@@ -76,6 +76,18 @@ def bounded(
     return evolve.Bounded(evolve.CMAES(sigma, population), low, high)
 
 
+def integers(
+    sigma: float = 1.0,
+    population: int | None = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    step: float = 1.0,
+    margin: float | None = None,
+) -> evolve.Integers:
+    """CMA-ES on whole numbers, with a margin that keeps them moving (Hamano, Saito, Nomura, Shirakawa 2022)."""
+    return evolve.Integers(evolve.CMAES(sigma, population), low, high, step, margin)
+
+
 def uhcmaes(
     sigma: float = 0.3,
     population: int | None = None,
@@ -152,6 +164,7 @@ OPTIMIZERS: dict[str, Entry] = {
         "cmaes": evolve.CMAES,
         "bipop": bipop,
         "bounded": bounded,
+        "integers": integers,
         "uhcmaes": uhcmaes,
         "sepcmaes": evolve.SepCMAES,
         "snes": evolve.SNES,

@@ -9,6 +9,7 @@ from evolve.methods.cma import CMAES
 from evolve.methods.crfmnes import CRFMNES
 from evolve.methods.genetic import GeneticAlgorithm
 from evolve.methods.gradient import Gradient
+from evolve.methods.integers import Integers
 from evolve.methods.lmmaes import LMMAES
 from evolve.methods.maes import MAES
 from evolve.methods.openes import OpenES
@@ -35,6 +36,7 @@ __all__ = [
     "ClipUp",
     "GeneticAlgorithm",
     "Gradient",
+    "Integers",
     "OpenES",
     "RandomSearch",
     "Restarts",

@@ -1,6 +1,7 @@
 """Bounds on coordinates, by pycma's transformation (`BoundTransform`), for any method."""
 
 import dataclasses
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -17,7 +18,19 @@ from evolve.core.wrapper import Wrapper
 from evolve.methods.mapped import Mapped, mapped
 
 
-class Box(eqx.Module):
+class Image(eqx.Module):
+    """A map of whole members, in working precision, to where they are evaluated."""
+
+    @abstractmethod
+    def __call__(self, tree: Params) -> Params:
+        """To where it is evaluated."""
+
+    @abstractmethod
+    def inverse(self, tree: Params) -> Params:
+        """One that is mapped there."""
+
+
+class Box(Image):
     """The map of all numbers into [low, high]: the identity but near the edges, smooth, periodic beyond them."""
 
     low: Params
@@ -62,65 +75,77 @@ class Bounded(Wrapper):
     low: Params = -jnp.inf
     high: Params = jnp.inf
 
-    def around(self, inner: State) -> BoundedState:
+    def around(self, inner: State) -> Any:
         """Nothing more than the method's."""
         return BoundedState(inner)
 
-    def init(self, params: Params, key: PRNGKeyArray) -> BoundedState:
+    def init(self, params: Params, key: PRNGKeyArray) -> Any:
         """The method's, from where the start is the image of."""
         return super().init(self._outside(params), key)
 
-    def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> BoundedState:
+    def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> Any:
         """`init` for a restart."""
         return super().start(self._outside(params), key, size, most, spread)
 
-    def ask(self, state: BoundedState, key: PRNGKeyArray) -> Population:
+    def ask(self, state: Any, key: PRNGKeyArray) -> Population:
         """The images of the method's members."""
         inner = self.optimizer.ask(state.inner, key)
-        return mapped(inner, self._box(inner.geometry))
+        return mapped(inner, self._image(state, inner.geometry))
 
-    def learn(self, state: BoundedState, population: Population, losses: Float[Array, " size"]) -> BoundedState:
+    def learn(self, state: Any, population: Population, losses: Float[Array, " size"]) -> Any:
         """What the method learns of the members that it asked for."""
         if isinstance(population.directions, Mapped):
             inner = population.directions.inner
         else:  # members were put in the place of those that were drawn
-            inner = self._drawn(self.optimizer.ask(state.inner, population.key), population)
-        return BoundedState(self.optimizer.learn(state.inner, inner, losses))
+            asked = self.optimizer.ask(state.inner, population.key)
+            inner = _drawn(asked, population, self._image(state, asked.geometry))
+        return dataclasses.replace(state, inner=self.optimizer.learn(state.inner, inner, losses))
 
-    def answer(self, state: BoundedState) -> Params:
+    def answer(self, state: Any) -> Params:
         """The image of the method's."""
         answer = self.optimizer.answer(state.inner)
         geometry = Geometry.of(answer)
-        return geometry.cast(self._box(geometry)(geometry.working(answer)))
+        return geometry.cast(self._image(state, geometry)(geometry.working(answer)))
+
+    def _image(self, state: Any, geometry: Geometry) -> Image:
+        """What maps members to where they are evaluated."""
+        del state
+        return self._box(geometry)
+
+    def _edges(self, geometry: Geometry) -> tuple[Params, Params]:
+        name = type(self).__name__
+        return fitted(name, "low", self.low, geometry.like), fitted(name, "high", self.high, geometry.like)
 
     def _box(self, geometry: Geometry) -> Box:
-        return Box(*(fitted("Bounded", name, getattr(self, name), geometry.like) for name in ("low", "high")))
+        return Box(*self._edges(geometry))
 
     def _outside(self, params: Params) -> Params:
         """Where the start is the image of."""
         geometry, start = begin(self, params)
-        box = self._box(geometry)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((start, box))):
-            _check(start, box)
-        return geometry.cast(box.inverse(start))
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((start, self._edges(geometry)))):
+            self._check(start, geometry)
+        return geometry.cast(self._box(geometry).inverse(start))
 
-    def _drawn(self, inner: Population, population: Population) -> Population:
-        """A population of the method's that has these images."""
-        box = self._box(inner.geometry)
-        whole = jax.vmap(box.inverse)(inner.geometry.working(population.members()))
-        if inner.center is not None:
-            whole = jax.tree.map(lambda x, c: (x - c) / inner.scale.astype(c.dtype), whole, inner.center)
-        return dataclasses.replace(inner, directions=Stored(whole))
+    def _check(self, start: Params, geometry: Geometry) -> None:
+        """Refuse edges that cross, and a start outside of them."""
+        name, trees = type(self).__name__, (*self._edges(geometry), start)
+        low, high, values = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]) for tree in trees)
+        if not np.all(low < high):
+            k = int(np.argmax(~(low < high)))
+            raise ValueError(f"{name}: low is {low[k]} where high is {high[k]}; it must be below.")
+        outside = int(np.sum((values < low) | (values > high)))
+        if outside:
+            raise ValueError(
+                f"{name}: {outside} value(s) of the start lie outside of low and high; start between them."
+            )
 
 
-def _check(start: Params, box: Box) -> None:
-    low, high, values = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(t)]) for t in (box.low, box.high, start))
-    if not np.all(low < high):
-        k = int(np.argmax(~(low < high)))
-        raise ValueError(f"Bounded: low is {low[k]} where high is {high[k]}; it must be below.")
-    outside = int(np.sum((values < low) | (values > high)))
-    if outside:
-        raise ValueError(f"Bounded: {outside} value(s) of the start lie outside of low and high; start between them.")
+def _drawn(inner: Population, population: Population, image: Image) -> Population:
+    """A population of the method's that has these images."""
+    whole = jax.vmap(image.inverse)(inner.geometry.working(population.members()))
+    if inner.center is not None:
+        whole = jax.tree.map(lambda x, c: (x - c) / inner.scale.astype(c.dtype), whole, inner.center)
+    return dataclasses.replace(inner, directions=Stored(whole))
 
 
 def _margins(low: Array, high: Array) -> tuple[Array, Array, Array, Array]:

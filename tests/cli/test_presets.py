@@ -13,7 +13,7 @@ import pytest
 import evolve
 import zeroth
 from evolve.cli.arguments import Compare
-from evolve.cli.comparing import _budget, _optimizers
+from evolve.cli.comparing import FULL, _budget, _optimizers
 from evolve.cli.job import make_optimizer, make_problem, tuned
 from evolve.cli.naming import Named
 from evolve.cli.presets import BATCH, BUILDERS, CONTESTS, EVALUATIONS, SMALLEST, TUNED, Horizon
@@ -67,7 +67,7 @@ def test_tuning_splits_hold_the_training_examples_and_no_other(tune_digits):
 
 DIGITS = Named("digits", {})
 # A full matrix is too large for this network, and these came after the tuning.
-UNTUNED = {"cmaes", "bipop", "bounded", "uhcmaes", "maes", "lmmaes", "xnes", "snes", "crfmnes", "pgpe", "ars"}
+UNTUNED = {*FULL, "lmmaes", "snes", "crfmnes", "pgpe", "ars"}
 
 
 def made(method, horizon, **settings):
