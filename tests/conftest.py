@@ -1,6 +1,7 @@
 """What every test shares: annotations are executed, the platform is the CPU, and precision is a fixture."""
 
 import contextlib
+import gc
 import os
 from pathlib import Path
 
@@ -18,6 +19,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+PROGRAMS_KEPT = 1000  # in memory, one or two megabytes each
+
 import hypothesis
 import jax
 import jaxtyping
@@ -33,11 +36,26 @@ hypothesis.settings.register_profile("suite", deadline=None, max_examples=25, de
 hypothesis.settings.load_profile("suite")
 
 
-@pytest.fixture(autouse=True, scope="module")
+_compiled = []  # what XLA has compiled since the programs were forgotten
+
+
+@jax.monitoring.register_event_duration_secs_listener
+def _count(event, duration, **facts):
+    del duration, facts
+    if event.endswith("backend_compile_duration"):
+        _compiled.append(event)
+
+
+@pytest.fixture(autouse=True)
 def _forget():
-    """Compiled programs of a module are not needed after it; all of them together take many gigabytes."""
+    """Compiled programs serve the tests after them too, but all of them together take many gigabytes."""
     yield
-    jax.clear_caches()
+    if len(_compiled) > PROGRAMS_KEPT:
+        gc.unfreeze()
+        jax.clear_caches()
+        gc.collect()
+        _compiled.clear()
+    gc.freeze()  # what JAX keeps are millions of objects, which need not be looked through again and again
 
 
 @pytest.fixture

@@ -62,11 +62,12 @@ def sweeps(optimizer):
     `Gradient` has none: its numbers are inside the optax transformation, which is static.
     """
     leaves, structure = jax.tree.flatten(numeric(optimizer))
-    one = [[_larger(x) if i == k else x for i, x in enumerate(leaves)] for k in range(len(leaves))]
+    one = [[larger(x) if i == k else x for i, x in enumerate(leaves)] for k in range(len(leaves))]
     return [structure.unflatten(changed) for changed in [leaves, leaves, *one]]
 
 
-def _larger(number):
+def larger(number):
+    """A quarter larger, or 0.1 in place of 0."""
     return jnp.where(number == 0, 0.1, number * 1.25).astype(number.dtype)
 
 

@@ -128,12 +128,11 @@ def test_memory_is_linear():
         assert numbers <= (m + 8) * n + 2 * m * m + 10_000
 
 
-@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize(("loss", "factor"), [(cigar, 1e6), (discus, 1e3)])
 def test_improves_on_one_odd_axis_wherever_it_points(loss, factor):
-    """In a thousand dimensions, within 50 n evaluations; `SepCMAES` sees no coordinate to learn."""
-    start = jnp.asarray(np.random.default_rng(0).normal(size=1000))
-    result = evolve.minimize(loss, start, LMMAES(0.3, stopping=None), evaluations=50_000)
+    """In 300 dimensions, within 50 n evaluations; `SepCMAES` sees no coordinate to learn."""
+    start = jnp.asarray(np.random.default_rng(0).normal(size=300))
+    result = evolve.minimize(loss, start, LMMAES(0.3, stopping=None), evaluations=15_000)
     assert result.loss < loss(start) / factor
 
 
