@@ -18,5 +18,5 @@ start = {
     "b1": jax.random.normal(jax.random.key(1), (16,)),
     "w2": jnp.zeros((16, 1)),
 }
-result = evolve.minimize(loss, start, evolve.OpenES(population=128, learning_rate=0.02), evaluations=200_000)
+result = evolve.minimize(loss, start, evolve.OpenES(population=128, learning_rate=0.02), evaluations=100_000)
 print(f"loss {result.loss:.4f} (of a zero network: {loss(start, jax.random.key(2)):.2f})")

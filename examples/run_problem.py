@@ -4,7 +4,7 @@ import evolve
 from evolve.run import progress_bar
 from problems import Digits
 
-problem, evaluations, population = Digits(), 60_000, 64
+problem, evaluations, population = Digits(), 40_000, 64
 optimizer = evolve.OpenES(
     population,
     sigma=0.1,

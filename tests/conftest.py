@@ -5,6 +5,13 @@ import gc
 import os
 from pathlib import Path
 
+# Each worker keeps to CPUs of its own: XLA starts threads for as many as it sees, and two workers' would be in each
+# other's way.
+if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
+    _cpus, _workers = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    _own = _cpus[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) :: _workers]
+    os.sched_setaffinity(0, _own or _cpus)
+
 # Before JAX is imported, here and in every subprocess of a test. Most tests run many small programs once or twice, so
 # XLA compiles quickly instead of well, which takes a quarter of the time; `optimized` is for the others.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -16,7 +23,7 @@ os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"
 # next run of the suite compile the same ones. One folder a worker: two may write the same file, and read half of it.
 PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "d" / "programs" / os.environ.get("PYTEST_XDIST_WORKER", "")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")  # writing less takes longer than compiling
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 PROGRAMS_KEPT = 1000  # in memory, one or two megabytes each

@@ -133,7 +133,7 @@ def test_a_counted_population_learns_what_a_plain_one_learns():
         np.testing.assert_allclose(counted.trail.recent[: t + 1], state.trail.recent[: t + 1])
 
 
-@pytest.mark.usefixtures("x64", "optimized")
+@pytest.mark.usefixtures("x64")
 def test_a_second_valley_is_found():
     """Rastrigin in five dimensions: one run ends in a local minimum, restarts do not."""
     problem, start = problems.Function("rastrigin", 5, shift=1), Uniform(-4.0, 4.0)
