@@ -1,6 +1,7 @@
 """A population is a center plus scaled directions, stored or drawn: x_i = center + scale * direction_i."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.lowrank import Factored, Perturbed, form, is_factored
 from evolve.core.perturbation import Direction, Perturbation, numbers, weighted_sum
+from evolve.core.refresh import at_least, refresh
 from evolve.core.trees import Geometry, Params, take
 
 # Drawn numbers that are kept from `ask` to `tell`: 2^22 (16 MB) are small beside any network's activations.
@@ -148,6 +150,22 @@ class Population(eqx.Module):
         """Which members they are."""
         return jnp.arange(self.size) < self.used
 
+    def brief(self, function: Callable[..., Any], each: Any, *others: Any) -> Any:
+        """`function(each, *others)`, where few members are in use with what is known of each cut to few.
+
+        It must not mind further entries: a small population of one that may grow should not cost what the largest
+        does. It closes over no traced number.
+        """
+        few = 8 * self.least
+        if self.count is None or few >= self.size:
+            return function(each, *others)
+
+        def cut(operand: Any) -> Any:
+            return function(jax.tree.map(lambda leaf: leaf[:few], operand[0]), *operand[1])
+
+        short = jnp.asarray(self.used > few, jnp.int32)
+        return at_least(short, [cut, lambda operand: function(operand[0], *operand[1])], (each, others))
+
     @property
     def evaluations(self) -> Int[Array, ""] | int:
         """What they cost."""
@@ -167,6 +185,16 @@ class Population(eqx.Module):
     def member(self, i: Int[Array, ""] | int) -> Params:
         """Member i, formed, in the user's dtypes."""
         return self.place(form(self.directions.one(i)))
+
+    def member_if(self, wanted: Bool[Array, ""], i: Int[Array, ""], other: Params) -> Params:
+        """Member i where it is wanted, else the other tree; only what is wanted is drawn."""
+        numbers, rest = eqx.partition(self, eqx.is_array)
+
+        def member(operand: Any) -> Params:
+            found = eqx.combine(operand[0], rest).member(operand[1])
+            return jax.tree.map(lambda new, old: new.astype(old.dtype), found, other)
+
+        return refresh(wanted, member, (numbers, i), other)
 
     def members(self) -> Params:
         """All members, formed, with a leading axis of `size`: memory grows with population x parameters."""

@@ -114,10 +114,10 @@ class Restarts(Optimizer):
 
     def learn(self, state: RestartsState, population: Population, losses: Float[Array, " size"]) -> RestartsState:
         """What the run learns; where that was its last generation, the next run begins."""
-        place = jnp.argmin(losses)
-        best_loss = losses[place].astype(state.best_loss.dtype)
-        found = (population.member(place), best_loss)
-        best, best_loss = select(best_loss < state.best_loss, found, (state.best, state.best_loss))
+        place, best_loss = population.brief(lambda losses: (jnp.argmin(losses), jnp.min(losses)), losses)
+        best_loss = best_loss.astype(state.best_loss.dtype)
+        best = population.member_if(best_loss < state.best_loss, place, state.best)
+        best_loss = jnp.minimum(best_loss, state.best_loss)
         inner = self.optimizer.learn(state.inner, population, losses)
         used = jnp.asarray(population.evaluations, jnp.int32)
         over = (self.optimizer.stop(inner) > 0) | (state.age + 1 >= state.limit)

@@ -80,21 +80,28 @@ def ask(task: Task, carry: Carry, run_key: PRNGKeyArray) -> tuple[Population, PR
 def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry:
     """The carry after a generation."""
     values = losses.losses if isinstance(losses, Graded) else losses
-    finite = jnp.isfinite(values) & population.in_use
-    count = jnp.sum(finite)
-    place = jnp.argmin(jnp.where(finite, values, jnp.inf))
-    low = jnp.where(count > 0, values[place], jnp.nan).astype(carry.loss.dtype)
-    mean = jnp.sum(jnp.where(finite, values, 0.0)) / jnp.where(count > 0, count, jnp.nan)
+    count, place, low, mean = population.brief(_summary, (values, population.in_use))
+    low = low.astype(carry.loss.dtype)
     better = low < carry.best_loss  # False for NaN
     return Carry(
         state=task.optimizer.tell(carry.state, population, losses),
-        best=carry.best if task.problem.noisy else select(better, population.member(place), carry.best),
+        best=carry.best if task.problem.noisy else population.member_if(better, place, carry.best),
         best_loss=jnp.where(better, low, carry.best_loss),
         loss=low,
         mean=mean.astype(carry.mean.dtype),
         generation=carry.generation + 1,
         failed=carry.failed + (population.used - count).astype(carry.failed.dtype),
     )
+
+
+def _summary(told: tuple[Float[Array, " size"], Bool[Array, " size"]]) -> tuple[Array, Array, Array, Array]:
+    """How many members did not fail, the best one's place and loss, and their mean."""
+    values, used = told
+    finite = jnp.isfinite(values) & used
+    count = jnp.sum(finite)
+    place = jnp.argmin(jnp.where(finite, values, jnp.inf))
+    low = jnp.where(count > 0, values[place], jnp.nan)
+    return count, place, low, jnp.sum(jnp.where(finite, values, 0.0)) / jnp.where(count > 0, count, jnp.nan)
 
 
 def look(task: Task, carry: Carry) -> Seen:

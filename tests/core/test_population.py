@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from evolve import CMAES
 from evolve.core import Antithetic, Drawn, Gaussian, Geometry, LowRank, Population, Stored, population
 from evolve.core.lowrank import form
 
@@ -136,3 +137,32 @@ def test_evaluating_never_alters_the_center():
 def test_a_drawn_population_has_nothing_stored():
     with pytest.raises(TypeError, match="tell: this population's directions are drawn, not stored"):
         _ = drawn(Gaussian(), params()).stored
+
+
+def counted(size):
+    """A population of CMA-ES with room for 128 members, of which so many are in use."""
+    optimizer = CMAES(0.5, 8)
+    state = optimizer.start(jnp.ones(3), jax.random.key(0), jnp.asarray(size), 128, 1.0)
+    return optimizer.ask(state, jax.random.key(1))
+
+
+@pytest.mark.parametrize("size", [3, 64, 65, 128])
+def test_a_function_of_few_members_is_that_of_all(size):
+    losses = jnp.where(jnp.arange(128) < size, jnp.asarray(np.random.default_rng(size).normal(size=128)), jnp.inf)
+
+    def lowest(losses, factor):
+        return jnp.argmin(losses), factor * jnp.min(losses)
+
+    brief = jax.jit(lambda size, losses: counted(size).brief(lowest, losses, 2.0))
+    for one, other in zip(brief(size, losses), lowest(losses, 2.0), strict=True):
+        np.testing.assert_array_equal(one, other)
+    # A batch computes what its neediest asks for.
+    sizes = jnp.asarray([3, size])
+    batch = jax.vmap(brief)(sizes, jnp.stack([jnp.where(jnp.arange(128) < 3, losses, jnp.inf), losses]))
+    np.testing.assert_array_equal(batch[0], [jnp.argmin(losses[:3]), jnp.argmin(losses)])
+
+
+def test_a_member_is_drawn_where_it_is_wanted():
+    population, other = counted(20), jnp.full(3, 7.0)
+    for wanted, expected in ((True, population.member(11)), (False, other)):
+        np.testing.assert_array_equal(population.member_if(jnp.asarray(wanted), jnp.asarray(11), other), expected)

@@ -9,8 +9,8 @@ from scipy.stats import rankdata
 
 from evolve.core import Elite, by_rank, centered_ranks, difference, recombination, z_score
 
-# Few sizes: every one compiles anew. Subnormal numbers are zero to XLA.
-SIZES = st.sampled_from([2, 5, 8])
+# Few sizes, one of which is sorted: every one compiles anew. Subnormal numbers are zero to XLA.
+SIZES = st.sampled_from([2, 5, 8, 40])
 NUMBERS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
 FAILED = st.sampled_from([np.nan, np.inf, -np.inf])
 
@@ -38,6 +38,16 @@ def test_by_rank_is_the_mean_of_the_tied_places(losses, seed):
     weights = by_rank(jnp.asarray(losses), jnp.asarray(table))
     np.testing.assert_allclose(weights, average_table(losses, table), atol=1e-6)
     np.testing.assert_allclose(np.asarray(weights, np.float64).sum(), table.astype(np.float64).sum(), atol=1e-5)
+
+
+@given(vectors(NUMBERS | FAILED), st.data())
+def test_members_not_in_use_get_nothing_and_tie_with_nobody(losses, data):
+    losses, count = np.array(losses, np.float32), data.draw(st.integers(1, len(losses)))
+    table = np.where(np.arange(len(losses)) < count, np.linspace(1, 2, len(losses)), 0).astype(np.float32)
+    told = jnp.asarray(np.where(np.arange(len(losses)) < count, losses, np.inf))
+    weights = by_rank(told, jnp.asarray(table), jnp.asarray(count))
+    np.testing.assert_allclose(weights[:count], average_table(losses[:count], table[:count]), atol=1e-6)
+    np.testing.assert_array_equal(weights[count:], 0.0)
 
 
 @given(vectors(NUMBERS))

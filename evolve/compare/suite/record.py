@@ -114,39 +114,47 @@ class Recorded(Wrapper):
         cost, used = answers(self.optimizer), jnp.asarray(population.used, jnp.int32)
         after = record.evaluations + spent.astype(jnp.int32)
         passed = (self.moments > record.evaluations) & (self.moments <= after)
-        seen = _Seen(self.targets, self.moments, passed, values.astype(record.best.dtype), self.f_opt, used, cost)
-        best = jnp.minimum(record.best, jnp.min(seen.gaps))
+        seen, losses = (
+            _Seen(self.targets, self.moments, passed, self.f_opt, used, cost),
+            values.astype(record.best.dtype),
+        )
+        best = jnp.minimum(record.best, population.brief(_lowest, losses, seen))
         due = jnp.any(passed) | jnp.any((best <= self.targets) & (record.hits == 0))
-        lines = (record.hits, record.gaps, record.bests, record.losses)
-        # Most generations pass nothing: the running minimum of a large population would cost more than they do.
-        lines = refresh(due, lambda operand: operand[0].lines(operand[1]), (seen, record), lines)
-        return Record(after, best, *lines)
+        return Record(after, best, *population.brief(_lines, losses, due, seen, record))
 
 
 class _Seen(eqx.Module):
-    """A generation, and the moments passed in it."""
+    """What is looked for in a generation's losses."""
 
     targets: Any
     moments: Any
     passed: Bool[Array, " moments"]
-    losses: Float[Array, " size"]
     f_opt: Any
     used: Int[Array, ""]  # members in use
     cost: int = eqx.field(static=True)  # of a member, whose loss is known after the first of its forward passes
 
-    @property
-    def gaps(self) -> Float[Array, " size"]:
+    def gaps(self, losses: Float[Array, " size"]) -> Float[Array, " size"]:
         """Infinite where a member failed or is not in use. Not kept, but computed where wanted: it costs less."""
-        good = jnp.isfinite(self.losses) & (jnp.arange(len(self.losses)) < self.used)
-        return jnp.where(good, self.losses - self.f_opt, jnp.inf).astype(self.losses.dtype)
+        good = jnp.isfinite(losses) & (jnp.arange(len(losses)) < self.used)
+        return jnp.where(good, losses - self.f_opt, jnp.inf).astype(losses.dtype)
 
-    def lines(self, record: Record) -> tuple[Array, ...]:
+    def lines(self, losses: Float[Array, " size"], record: Record) -> tuple[Array, ...]:
         """The record's lines after the generation."""
-        low = jnp.minimum(record.best, jax.lax.cummin(self.gaps))
+        low = jnp.minimum(record.best, jax.lax.cummin(self.gaps(losses)))
         place = jnp.searchsorted(-low, -self.targets, side="left").astype(jnp.int32)
         fresh = (record.hits == 0) & (place < len(low))
         hits = jnp.where(fresh, record.evaluations + self.cost * place + 1, record.hits)
         gaps = jnp.where(fresh, low[jnp.minimum(place, len(low) - 1)], record.gaps)
         member = jnp.clip((self.moments - record.evaluations - 1) // self.cost, 0, self.used - 1)
         bests = jnp.where(self.passed, low[member], record.bests)
-        return hits, gaps, bests, jnp.where(self.passed, self.losses[member], record.losses)
+        return hits, gaps, bests, jnp.where(self.passed, losses[member], record.losses)
+
+
+def _lowest(losses: Float[Array, " size"], seen: _Seen) -> Float[Array, ""]:
+    return jnp.min(seen.gaps(losses))
+
+
+def _lines(losses: Float[Array, " size"], due: Bool[Array, ""], seen: _Seen, record: Record) -> tuple[Array, ...]:
+    """The record's lines; most generations pass nothing, and a running minimum would cost more than they do."""
+    old = (record.hits, record.gaps, record.bests, record.losses)
+    return refresh(due, lambda operand: operand[1].lines(operand[0], operand[2]), (losses, seen, record), old)
