@@ -43,25 +43,18 @@ hypothesis.settings.register_profile("suite", deadline=None, max_examples=25, de
 hypothesis.settings.load_profile("suite")
 
 
-_compiled = []  # what XLA has compiled since the programs were forgotten
-
-
-@jax.monitoring.register_event_duration_secs_listener
-def _count(event, duration, **facts):
-    del duration, facts
-    if event.endswith("backend_compile_duration"):
-        _compiled.append(event)
+from laws.tools import compilations  # after the hook: it imports the packages
 
 
 @pytest.fixture(autouse=True)
 def _forget():
     """Compiled programs serve the tests after them too, but all of them together take many gigabytes."""
     yield
-    if len(_compiled) > PROGRAMS_KEPT:
+    if len(compilations) > PROGRAMS_KEPT:
         gc.unfreeze()
         jax.clear_caches()
         gc.collect()
-        _compiled.clear()
+        compilations.clear()
     gc.freeze()  # what JAX keeps are millions of objects, which need not be looked through again and again
 
 

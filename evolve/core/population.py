@@ -188,13 +188,12 @@ class Population(eqx.Module):
 
     def member_if(self, wanted: Bool[Array, ""], i: Int[Array, ""], other: Params) -> Params:
         """Member i where it is wanted, else the other tree; only what is wanted is drawn."""
-        numbers, rest = eqx.partition(self, eqx.is_array)
 
         def member(operand: Any) -> Params:
-            found = eqx.combine(operand[0], rest).member(operand[1])
-            return jax.tree.map(lambda new, old: new.astype(old.dtype), found, other)
+            population, i = operand
+            return jax.tree.map(lambda new, old: new.astype(old.dtype), population.member(i), other)
 
-        return refresh(wanted, member, (numbers, i), other)
+        return refresh(wanted, member, (self, i), other)
 
     def members(self) -> Params:
         """All members, formed, with a leading axis of `size`: memory grows with population x parameters."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
@@ -15,12 +16,17 @@ def refresh(due: Bool[Array, ""], compute: Callable[[Params], Params], operand: 
     """`compute(operand)` where it is due, else `old`.
 
     A plain `lax.cond` under `vmap` computes always. Here a batch computes when any of its members is due, and
-    those that are not keep their old value, so a batch gives what a loop over its members gives.
+    those that are not keep their old value, so a batch gives what a loop over its members gives. What of the operand
+    is no array stays as it is.
     """
+    arrays, rest = eqx.partition(operand, eqx.is_array)
+
+    def computed(arrays: Params) -> Params:
+        return compute(eqx.combine(arrays, rest))
 
     @custom_vmap
     def once(due: Bool[Array, ""], operand: Params, old: Params) -> Params:
-        return jax.lax.cond(due, lambda: compute(operand), lambda: old)
+        return jax.lax.cond(due, lambda: computed(operand), lambda: old)
 
     @once.def_vmap
     def batched(size: int, in_batched: Any, due: Any, operand: Params, old: Params) -> tuple[Params, Any]:  # pyright: ignore[reportUnusedFunction]
@@ -28,10 +34,10 @@ def refresh(due: Bool[Array, ""], compute: Callable[[Params], Params], operand: 
             return leaf if is_batched else jnp.broadcast_to(leaf, (size, *jnp.shape(leaf)))
 
         due, operand, old = (jax.tree.map(spread, x, b) for x, b in zip((due, operand, old), in_batched, strict=True))
-        new = jax.lax.cond(jnp.any(due), lambda: jax.vmap(compute)(operand), lambda: old)
+        new = jax.lax.cond(jnp.any(due), lambda: jax.vmap(computed)(operand), lambda: old)
         return jax.vmap(select)(due, new, old), jax.tree.map(lambda _: True, old)
 
-    return once(due, operand, old)
+    return once(due, arrays, old)
 
 
 def at_least(index: Int[Array, ""], branches: Sequence[Callable[[Params], Params]], operand: Params) -> Params:

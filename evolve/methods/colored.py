@@ -102,9 +102,20 @@ class Colored(Directions):
 
 
 def weigh(
-    losses: Float[Array, " most"], growth: Growth, mirrored: bool = False
+    losses: Float[Array, " size"], p: Parameters, mirrored: bool, count: Any = None
 ) -> tuple[Array, Array, Float[Array, " four"]]:
     """The members' weights, for the mean and for the shape, and what `quantiles` says of the losses.
+
+    With `count`, only so many members are in use, the first ones.
+    """
+    tables = jnp.stack([jnp.asarray(table, losses.dtype) for table in p.tables(len(losses))])
+    ranked = winners_first(losses, count) if mirrored else losses
+    one, two = jax.vmap(recombination, (None, 0, None))(ranked, tables, count)
+    return one, two, quantiles(sort(losses)[1], p.size)
+
+
+def weigh_some(losses: Float[Array, " most"], growth: Growth) -> tuple[Array, Array, Float[Array, " four"]]:
+    """`weigh` for a population that may grow.
 
     Sorted is a power of four of blocks, the smallest that holds the members in use: a small population costs little,
     and there are few sorts to compile.
@@ -113,12 +124,10 @@ def weigh(
 
     def tier(length: int) -> Callable[[Any], Any]:
         def rank(operand: tuple[Array, Parameters]) -> tuple[Array, Array, Array]:
-            losses, p = operand[0][:length], operand[1]
-            tables = jnp.stack(p.tables(length)).astype(losses.dtype)
-            ranked = winners_first(losses, p.size) if growth.mirrored else losses
-            both = jax.vmap(recombination, (None, 0, None))(ranked, tables, p.size)
-            one, two = jnp.pad(both, ((0, 0), (0, most - length)))
-            return one, two, quantiles(sort(losses)[1], p.size)
+            losses, p = operand
+            *both, seen = weigh(losses[:length], p, growth.mirrored, p.size)
+            one, two = (jnp.pad(weights, (0, most - length)) for weights in both)
+            return one, two, seen
 
         return rank
 

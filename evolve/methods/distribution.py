@@ -12,15 +12,14 @@ from evolve.core.checks import check_kind, check_population, check_positive
 from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
-from evolve.core.shaping import recombination, sort
 from evolve.core.trees import Geometry, Params, begin, fitted
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
-from evolve.methods.colored import Colored, Growth, White, weigh
+from evolve.methods.colored import Colored, Growth, White, weigh, weigh_some
 from evolve.methods.covariance import Shape, Step
 from evolve.methods.injection import Elite, among, injected
-from evolve.methods.mirrored import noise, winners_first
+from evolve.methods.mirrored import noise
 from evolve.methods.nes import follow, in_range
-from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code, quantiles
+from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code
 
 
 class CMAState(eqx.Module):
@@ -76,7 +75,8 @@ class CMA(Growing):
         """4 + floor(3 ln n), rounded up to whole pairs, or what `population` says."""
         if self.population is not None:
             return self.population
-        return default_population(n) + (default_population(n) % 2 if self.mirrored else 0)
+        size = default_population(n)
+        return size + size % 2 if self.mirrored else size
 
     def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> CMAState:
         """`init` for a restart."""
@@ -211,12 +211,9 @@ class CMA(Growing):
             return mean_weights @ y, white, state.shape.moments(y, z, weights)
 
         if state.growth is not None:
-            mean_weights, weights, seen = weigh(losses, state.growth)
+            mean_weights, weights, seen = weigh_some(losses, state.growth)
         else:
-            tables = jnp.asarray(p.tables(), losses.dtype)
-            ranked = winners_first(losses) if self.mirrored else losses
-            mean_weights, weights = jax.vmap(recombination, (None, 0))(ranked, tables)
-            seen = quantiles(sort(losses)[1], p.size)
+            mean_weights, weights, seen = weigh(losses, p, self.mirrored)
         mean_weights, weights = (each.astype(state.mean.dtype) for each in (mean_weights, weights))
         if isinstance(population.directions, Colored):
             sums = population.directions.total(p.size, (mean_weights, weights), part)

@@ -134,8 +134,7 @@ class Restarts(Optimizer):
         )
         # No member is drawn with this key: they are numbered from 0.
         key = jax.random.fold_in(population.key, 2**31 - 1)
-        numbers, rest = eqx.partition(self, eqx.is_array)
-        return refresh(over & ~last, lambda x: eqx.combine(x[0], rest)._again(*x[1:]), (numbers, after, key), after)
+        return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, key), after)
 
     def answer(self, state: RestartsState) -> Params:
         """The best member of all runs."""

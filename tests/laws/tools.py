@@ -80,7 +80,7 @@ def smallest(optimizer):
     return dataclasses.replace(optimizer, **{name: size for name, size in sizes.items() if name in names})
 
 
-compilations = []  # every program that XLA has compiled since
+compilations = []  # the programs that XLA has compiled since they were forgotten last
 
 
 @jax.monitoring.register_event_duration_secs_listener

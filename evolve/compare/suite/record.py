@@ -114,10 +114,8 @@ class Recorded(Wrapper):
         cost, used = answers(self.optimizer), jnp.asarray(population.used, jnp.int32)
         after = record.evaluations + spent.astype(jnp.int32)
         passed = (self.moments > record.evaluations) & (self.moments <= after)
-        seen, losses = (
-            _Seen(self.targets, self.moments, passed, self.f_opt, used, cost),
-            values.astype(record.best.dtype),
-        )
+        seen = _Seen(self.targets, self.moments, passed, self.f_opt, used, cost)
+        losses = values.astype(record.best.dtype)
         best = jnp.minimum(record.best, population.brief(_lowest, losses, seen))
         due = jnp.any(passed) | jnp.any((best <= self.targets) & (record.hits == 0))
         return Record(after, best, *population.brief(_lines, losses, due, seen, record))
