@@ -46,6 +46,13 @@ hypothesis.settings.load_profile("suite")
 from laws.tools import compilations  # after the hook: it imports the packages
 
 
+def pytest_collection_modifyitems(items):
+    """A file's tests run in one process, as those of a row of the laws do: they share programs."""
+    for item in items:
+        if not any(item.iter_markers("xdist_group")):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+
 @pytest.fixture(autouse=True)
 def _forget():
     """Compiled programs serve the tests after them too, but all of them together take many gigabytes."""

@@ -43,6 +43,13 @@ def elsewhere(tmp_path, monkeypatch):
     (tmp_path / "reports.py").write_text(REPORTS)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Drawing takes most of the time of saving; here nobody looks at the pictures."""
+    monkeypatch.setattr(Comparison, "plot", lambda self, path: [])
+    monkeypatch.setattr(Comparison, "report", lambda self, path: path)
+
+
 def rows(folder):
     return json.loads((folder / "summary.json").read_text())["rows"]
 
@@ -215,6 +222,7 @@ def test_a_killed_command_lets_its_folder_go(tmp_path):
         pass
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "words", ["compare sphere --optimizers random --evaluations 64", "run sphere --optimizer random"]
 )
@@ -241,6 +249,7 @@ def test_what_contradicts_itself_is_said(tmp_path, capsys, words, cure):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_compare_takes_generations_and_double_precision(tmp_path):
     command = "compare sphere:dimension=2 --optimizers random --generations 4 --x64 --seeds 1 --out a --quiet"
     assert main(command.split()) == 0

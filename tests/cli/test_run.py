@@ -188,10 +188,12 @@ def test_report_shows_a_run_as_it_ended(capsys):
 
 
 def test_compare_saves_and_report_makes_it_anew(tmp_path, capsys):
-    words = "compare sphere:dimension=2 --optimizers random,cmaes --seeds 2 --evaluations 120"
+    # It has a loss and nothing else: each further metric is drawn in four more pictures.
+    (tmp_path / "fitness.py").write_text("def f(x):\n    return (x**2).sum()\n")
+    words = "compare python:fitness.py:f:dimension=2 --optimizers random,cmaes --seeds 2 --evaluations 120"
     assert main(words.split()) == 0
-    folder = tmp_path / "runs" / "compare-sphere"
-    assert "runs/compare-sphere/report.html" in capsys.readouterr().out
+    folder = tmp_path / "runs" / "compare-f"
+    assert "runs/compare-f/report.html" in capsys.readouterr().out
     found = Comparison.load(folder)
     assert [entry.name for entry in found.entries] == ["random", "cmaes"]
     assert found.facts["seeds"] == 2
@@ -200,9 +202,9 @@ def test_compare_saves_and_report_makes_it_anew(tmp_path, capsys):
     for name in files:
         if name != "results.json":
             (folder / name).unlink()
-    assert main(["report", "runs/compare-sphere"]) == 0
+    assert main(["report", "runs/compare-f"]) == 0
     assert sorted(path.name for path in folder.iterdir()) == files
-    assert main([*words.split(), "--out", "runs/compare-sphere"]) == 2
+    assert main([*words.split(), "--out", "runs/compare-f"]) == 2
 
 
 @pytest.mark.parametrize("words", ["run {} --optimizer random", "compare {} --optimizers random,cmaes"])

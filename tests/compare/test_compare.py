@@ -5,6 +5,7 @@ import io
 import os
 import time
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,8 +61,24 @@ def noisy():
     return quietly(Noisy(), OPTIMIZERS, seed=5, evaluations=BUDGET)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Drawing takes most of the time of saving; here nobody looks at the pictures."""
+    monkeypatch.setattr(Comparison, "plot", lambda self, path: [])
+    monkeypatch.setattr(Comparison, "report", lambda self, path: path)
+
+
+report = jax.jit(Noisy().report)
+
+
 def reported(result, metric):
-    return float(Noisy().report(result.answer)[metric])
+    return float(report(result.answer)[metric])
+
+
+@eqx.filter_jit
+def mean_loss(loss, params):
+    """Over the fixed keys of the measurement."""
+    return jnp.mean(jax.vmap(lambda key: loss(params, key))(jax.random.split(jax.random.key(0), 8)))
 
 
 def test_medians_and_ranges_are_numpys_over_reports_of_the_answers(noisy):
@@ -146,8 +163,7 @@ def test_a_noisy_loss_without_report_is_averaged_over_fixed_keys():
         return jnp.sum(params**2) + jax.random.normal(key)
 
     found = quietly(wrap(loss, jnp.ones(3)), {"SGD": evolve.Gradient(optax.sgd(0.01))}, generations=3)
-    keys = jax.random.split(jax.random.key(0), 8)
-    wanted = [np.mean([loss(result.answer, key) for key in keys]) for result in found.results["SGD"]]
+    wanted = [mean_loss(loss, result.answer) for result in found.results["SGD"]]
     np.testing.assert_allclose(found.entries[0].final["loss"], wanted, rtol=1e-5)
 
 
@@ -190,6 +206,7 @@ def test_one_that_fails_does_not_lose_the_others(noisy, tmp_path):
     assert "it broke here" in found.report(tmp_path / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("where", ["loss", "report"])
 def test_ctrl_c_keeps_what_there_is(tmp_path, where):
     calls = [0]
@@ -259,6 +276,7 @@ def test_options_that_cannot_be_used_are_refused_by_name(wrong, words):
         quietly(lambda x: x, OPTIMIZERS, evaluations=10)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_target_ends_each_seed_where_it_is_reached(alone, tmp_path):
     problem = wrap(lambda x: jnp.sum(x**2), lambda key: 3 * jax.random.normal(key, (2,)))
@@ -301,8 +319,7 @@ def test_a_report_in_plain_python_is_called_as_it_is(trained):
     for entry in found.entries:
         answers = [result.answer["x"] for result in found.results[entry.name]]
         np.testing.assert_allclose(entry.final["mean"], np.mean(answers, axis=1), rtol=1e-5)
-        keys = jax.random.split(jax.random.key(0), 8)
-        losses = [np.mean([Noisy().loss({"x": answer}, key) for key in keys]) for answer in answers]
+        losses = [mean_loss(Noisy().loss, {"x": answer}) for answer in answers]
         expected = entry.final["mean"] ** 2 if trained else losses
         np.testing.assert_allclose(entry.final["loss"], expected, rtol=1e-5)
         assert len(entry.curves["mean"]) > 2

@@ -1,5 +1,6 @@
 """A perturbed weight multiplies lazily, and every other use of it gives what the formed weight gives."""
 
+import functools
 import warnings
 
 import jax
@@ -11,13 +12,15 @@ from jax import lax
 
 from evolve.core import Factored, Perturbed, lowrank
 
-K = jax.random.split(jax.random.key(0), 6)
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
 M, N, R, E = 6, 5, 2, 3
-WEIGHT = Perturbed(jax.random.normal(K[0], (M, N)), jax.random.normal(K[1], (M, R)), jax.random.normal(K[2], (N, R)))
-X = jax.random.normal(K[3], (E, M))
-Y = jax.random.normal(K[4], (E, N))
-BATCH = jax.random.normal(K[5], (2, E, M))
-PLACES = jnp.asarray([0, 3, 3])
+WEIGHT = Perturbed(normal(0, M, N), normal(1, M, R), normal(2, N, R))
+X, Y, BATCH = normal(3, E, M), normal(4, E, N), normal(5, 2, E, M)
+PLACES = jnp.asarray(np.array([0, 3, 3]))
 
 LAZY = {
     "x @ W": lambda w: X @ w,
@@ -109,6 +112,11 @@ def assert_close(lazy, formed, tolerance=1e-5):
         np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=tolerance, atol=tolerance)
 
 
+def both(function, weight=WEIGHT):
+    """Of the perturbed weight and of the formed one, in one program."""
+    return jax.jit(lambda w: (quax.quaxify(function)(w), function(w.materialise())))(weight)
+
+
 @pytest.fixture
 def formed_anew(monkeypatch):
     """Nothing was said yet about forming."""
@@ -121,25 +129,25 @@ def test_products_are_lazy_and_equal(name):
     """No warning: nothing was formed."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        lazy = quax.quaxify(LAZY[name])(WEIGHT)
-    assert_close(lazy, LAZY[name](WEIGHT.materialise()))
+        lazy, formed = both(LAZY[name])
+    assert_close(lazy, formed)
 
 
 @pytest.mark.usefixtures("formed_anew")
 @pytest.mark.parametrize("name", FORMED)
 def test_every_other_use_forms_the_weight_and_says_so(name):
     with pytest.warns(UserWarning, match="LowRank: .* forms the perturbed weight of every member"):
-        value = quax.quaxify(FORMED[name])(WEIGHT)
-    assert_close(value, FORMED[name](WEIGHT.materialise()))
+        value, formed = both(FORMED[name])
+    assert_close(value, formed)
 
 
 @pytest.mark.usefixtures("formed_anew")
 def test_forming_is_said_once():
     with pytest.warns(UserWarning, match="'sin' has no low-rank rule"):
-        quax.quaxify(jnp.sin)(WEIGHT)
+        jax.eval_shape(lambda w: quax.quaxify(jnp.sin)(w), WEIGHT)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        quax.quaxify(jnp.sin)(WEIGHT)
+        jax.eval_shape(lambda w: quax.quaxify(jnp.sin)(w), WEIGHT)
 
 
 def test_a_scan_over_rows_is_refused():
@@ -151,13 +159,13 @@ def test_a_scan_over_rows_is_refused():
 @pytest.mark.parametrize("name", ["x @ W", "W @ v", "W.T @ x", "einsum, weight first", "inner vmap", "batched x"])
 def test_a_population_shares_the_weight(name):
     """Under vmap over the factors alone, each member gets what its own formed weight gives."""
-    left, right = jax.random.normal(K[1], (4, M, R)), jax.random.normal(K[2], (4, N, R))
+    left, right = normal(1, 4, M, R), normal(2, 4, N, R)
 
     def lazy(a, b):
         return quax.quaxify(LAZY[name])(Perturbed(WEIGHT.weight, a, b))
 
-    members = jnp.stack([WEIGHT.weight + a @ b.T for a, b in zip(left, right, strict=True)])
-    assert_close(jax.jit(jax.vmap(lazy))(left, right), jnp.stack([LAZY[name](w) for w in members]))
+    members = np.asarray(WEIGHT.weight) + np.einsum("kmr,knr->kmn", left, right)
+    assert_close(jax.jit(jax.vmap(lazy))(left, right), jax.jit(functools.partial(jax.lax.map, LAZY[name]))(members))
 
 
 @pytest.mark.parametrize("order", ["xw", "wy"])
@@ -171,39 +179,44 @@ def test_gradients_with_respect_to_its_parts(order):
     def formed(weight):
         return jnp.sum(jnp.sin(product(weight.materialise())))
 
-    for a, b in zip(*map(jax.tree.leaves, (jax.grad(lazy)(WEIGHT), jax.grad(formed)(WEIGHT))), strict=True):
+    gradients = jax.jit(lambda w: (jax.grad(lazy)(w), jax.grad(formed)(w)))(WEIGHT)
+    for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def halved(dtype):
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf).astype(dtype)), WEIGHT)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision(dtype):
     """Shapes and dtypes of plain arithmetic; values to the rounding of a few half-precision sums."""
-    half = jax.tree.map(lambda leaf: leaf.astype(dtype), WEIGHT)
-    product = X.astype(dtype) @ half.materialise()
-    lazy = quax.quaxify(lambda w: X.astype(dtype) @ w)(half)
+    half = halved(dtype)
+    inputs = np.asarray(X).astype(dtype)
+    lazy, product = both(lambda w: jnp.asarray(inputs) @ w, half)
     assert lazy.dtype == product.dtype == dtype
-    exact = np.asarray(X.astype(dtype), np.float64) @ (
-        np.asarray(half.weight, np.float64) + np.asarray(half.left, np.float64) @ np.asarray(half.right, np.float64).T
-    )
+    weight, left, right = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(half))
+    exact = np.asarray(inputs, np.float64) @ (weight + left @ right.T)
     size = np.abs(exact).max()
     assert np.abs(np.asarray(lazy, np.float64) - exact).max() <= 4 * float(jnp.finfo(dtype).eps) * size
-    assert_close(quax.quaxify(lambda w: w.astype(jnp.float32))(half), half.materialise().astype(jnp.float32), 0.1)
+    assert_close(*both(lambda w: w.astype(jnp.float32), half), 0.1)
 
 
 def test_mixed_precision_promotes_as_arrays_do():
-    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), WEIGHT)
+    half = halved(jnp.bfloat16)
     for product in (lambda w: X @ w, lambda w: X.astype(jnp.bfloat16) @ w.astype(jnp.float32)):
-        assert quax.quaxify(product)(half).dtype == product(half.materialise()).dtype
+        lazy, formed = jax.eval_shape(lambda w, f=product: (quax.quaxify(f)(w), f(w.materialise())), half)
+        assert lazy.dtype == formed.dtype
     asked = lambda w: lax.dot_general(  # noqa: E731
         X.astype(jnp.bfloat16), w, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32
     )
-    assert quax.quaxify(asked)(half).dtype == jnp.float32
+    assert jax.eval_shape(quax.quaxify(asked), half).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("batch", [(), (4,)])
 @pytest.mark.parametrize("shape", [(6, 5), (2, 3, 5)])
 def test_factored_forms_left_times_right(batch, shape):
-    left, right = jax.random.normal(K[1], (*batch, 6, R)), jax.random.normal(K[2], (*batch, 5, R))
+    left, right = normal(1, *batch, 6, R), normal(2, *batch, 5, R)
     formed = Factored(left, right, shape).form()
     expected = np.einsum("...mr,...nr->...mn", left, right).reshape(*batch, *shape)
     np.testing.assert_allclose(formed, expected, rtol=1e-5, atol=1e-6)

@@ -96,7 +96,7 @@ def test_antithetic_pairs_are_exactly_opposite(law):
     batch = rows(many(law, 12)(KEY, 4), 12)
     np.testing.assert_array_equal(batch[0::2], -batch[1::2])
     np.testing.assert_array_equal(flat(single(law)(KEY, 8)), -flat(single(law)(KEY, 9)))
-    inner = flat(jax.jit(lambda: form(law.inner.direction(KEY, 2, LIKE)))())
+    inner = flat(single(law.inner)(KEY, 2))
     np.testing.assert_allclose(batch[0], inner, rtol=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_combine_is_the_sum_of_the_formed(law, pieces, monkeypatch):
     combine = jax.jit(lambda weights: law.combine(KEY, weights, LIKE))
     for seed in range(3):
         weights = np.random.default_rng(seed).normal(size=size).astype(np.float32)
-        total = combine(jnp.asarray(weights))
+        total = combine(weights)
         assert jax.tree.structure(total) == jax.tree.structure(LIKE)
         bound = 1e-6 * (np.abs(weights) @ np.abs(formed) + 1)
         assert (np.abs(flat(total) - weights @ formed) <= bound).all()
@@ -120,18 +120,22 @@ def test_combine_is_the_sum_of_the_formed(law, pieces, monkeypatch):
 @pytest.mark.parametrize("law", [Gaussian(), LowRank(1), Antithetic(LowRank(1, Rademacher())), Sparse(0.5)], ids=repr)
 def test_combine_in_double_precision(law, x64):
     like = {"w": shape(6, 5, dtype=jnp.float64), "b": shape(3)}
-    weights = jax.random.normal(KEY, (8,), jnp.float64)
-    total = law.combine(KEY, weights, like)
-    formed = form(law.batch(KEY, 0, 8, like))
+    weights = np.random.default_rng(7).normal(size=8)
+    total, formed = jax.jit(lambda w: (law.combine(KEY, w, like), form(law.batch(KEY, 0, 8, like))))(weights)
     for leaf, each in zip(jax.tree.leaves(total), jax.tree.leaves(formed), strict=True):
         assert leaf.dtype == each.dtype
         tolerance = 1e-12 if leaf.dtype == jnp.float64 else 1e-5
         np.testing.assert_allclose(leaf, np.tensordot(weights, each, 1), atol=tolerance)
 
 
+@jax.jit
+def sparse_signs(fraction):
+    return Sparse(fraction, Rademacher()).batch(KEY, 0, 400, shape(250))
+
+
 @pytest.mark.parametrize("fraction", [0.05, 0.5, 1.0])
 def test_sparse_keeps_its_fraction(fraction):
-    drawn = np.asarray(Sparse(fraction, Rademacher()).batch(KEY, 0, 400, shape(250)))
+    drawn = np.asarray(sparse_signs(fraction))
     kept = drawn != 0
     error = np.sqrt(fraction * (1 - fraction) / kept.size)
     assert abs(kept.mean() - fraction) <= 5 * error
@@ -140,22 +144,26 @@ def test_sparse_keeps_its_fraction(fraction):
 
 
 def test_sparse_fraction_can_be_swept():
-    fractions = jnp.asarray([0.1, 0.5, 1.0])
-    swept = jax.vmap(lambda fraction: Sparse(fraction).direction(KEY, 3, shape(50)))(fractions)
-    looped = jnp.stack([Sparse(float(fraction)).direction(KEY, 3, shape(50)) for fraction in fractions])
+    fractions = np.array([0.1, 0.5, 1.0], np.float32)
+
+    def draw(fraction):
+        return Sparse(fraction).direction(KEY, 3, shape(50))
+
+    swept = jax.jit(jax.vmap(draw))(fractions)
+    looped = [draw(float(fraction)) for fraction in fractions]
     np.testing.assert_allclose(swept, looped, rtol=1e-6)
 
 
 @pytest.mark.parametrize("axes", [(), (1,), (31,), (32,), (33,), (5, 13)])
 def test_rademacher_is_exactly_plus_or_minus_one(axes):
-    drawn = np.asarray(Rademacher().direction(KEY, 0, shape(*axes)))
+    drawn = np.asarray(jax.jit(lambda: Rademacher().direction(KEY, 0, shape(*axes)))())
     assert drawn.shape == axes
     assert set(np.unique(drawn)) <= {-1.0, 1.0}
 
 
 def test_rademacher_bits_are_unbiased_and_independent():
     """At each place of the 32-bit word, and between places."""
-    drawn = np.asarray(Rademacher().batch(KEY, 0, 4096, shape(96)))
+    drawn = np.asarray(jax.jit(lambda: Rademacher().batch(KEY, 0, 4096, shape(96)))())
     products = drawn.T @ drawn / 4096 - np.eye(96)
     assert np.abs(drawn.mean(axis=0)).max() <= 5.5 / np.sqrt(4096)
     assert np.abs(products).max() <= 6 / np.sqrt(4096)
@@ -165,10 +173,11 @@ def test_rademacher_bits_are_unbiased_and_independent():
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_low_rank_directions_have_their_rank(law, rank):
     like = {"matrix": shape(12, 9), "kernel": shape(3, 4, 8), "stack": shape(2, 2, 3, 10)}
-    formed = form(LowRank(rank, law).direction(KEY, 5, like))
+    formed = jax.jit(lambda: form(LowRank(rank, law).direction(KEY, 5, like)))()
     for leaf in jax.tree.leaves(formed):
         assert np.linalg.matrix_rank(np.reshape(leaf, (-1, leaf.shape[-1]))) <= rank
-    assert np.linalg.matrix_rank(form(LowRank(rank).direction(KEY, 5, like))["matrix"]) == rank
+    if law == Gaussian():  # of signs, two columns may be equal
+        assert np.linalg.matrix_rank(formed["matrix"]) == rank
 
 
 @pytest.mark.parametrize(
@@ -185,7 +194,7 @@ def test_low_rank_directions_have_their_rank(law, rank):
     ],
 )
 def test_only_what_becomes_smaller_is_factored(axes, rank, factored):
-    leaf = LowRank(rank).direction(KEY, 0, shape(*axes))
+    leaf = jax.eval_shape(lambda: LowRank(rank).direction(KEY, 0, shape(*axes)))
     assert isinstance(leaf, Factored) == factored
     assert leaf.shape == axes
 

@@ -6,6 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from laws import programs
+from laws.programs import numeric
 
 from evolve.backend import Device
 from evolve.backend.device import ask_oracle
@@ -87,11 +89,11 @@ class Worst(Problem):
 
     def init(self, key):
         del key
-        return jnp.full(self.n, 0.5)
+        return jnp.full(() if self.n == 1 else self.n, 0.5)
 
     def loss(self, params, key):
         del key
-        return jax.lax.switch(self.kind, list(WORST.values()), params)
+        return jax.lax.switch(self.kind, list(WORST.values()), params.reshape(-1))
 
 
 def landscape(kind="sphere", **changes) -> Landscape:
@@ -100,13 +102,6 @@ def landscape(kind="sphere", **changes) -> Landscape:
     turned = rotation(1) if kind == "ellipsoid" else np.eye(N)
     standard = {"start": start, "shift": np.zeros(N), "rotation": turned, "bend": 0}
     return numeric(Landscape(KINDS.index(kind), **(standard | changes)))
-
-
-def numeric(tree):
-    """Plain numbers as arrays: programs are compiled for their shapes, not for their values."""
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)) if eqx.is_array_like(leaf) else leaf, tree
-    )
 
 
 def rotation(seed: int) -> np.ndarray:
@@ -119,21 +114,20 @@ def rotation(seed: int) -> np.ndarray:
 def begin(optimizer, problem, seed=0):
     """The state before the first generation, and the run's key."""
     key = jax.random.key(seed)
-    return numeric(optimizer).init(problem.init(key), key), key
+    return programs.init(optimizer, problem.init(key), key), key
 
 
 def ask(optimizer, state, key, generation=1):
     """The population of a generation, as `advance` asks for it."""
-    return _ask(numeric(optimizer), state, _keys(key, generation)[0])
+    return programs.ask(optimizer, state, _keys(key, generation)[0])
 
 
-def tell(optimizer, state, population, losses):
-    """The state after a generation."""
-    return _tell(numeric(optimizer), state, population, losses)
+def look(optimizer, state):
+    """The answer and what the optimizer reports."""
+    return jax.device_get((programs.answer(optimizer, state), programs.status(optimizer, state)))
 
 
-_ask = eqx.filter_jit(lambda optimizer, state, key: optimizer.ask(state, key))
-_tell = eqx.filter_jit(lambda optimizer, state, population, losses: optimizer.tell(state, population, losses))
+loss = eqx.filter_jit(lambda problem, params: problem.loss(params, None))
 
 
 def _keys(key, generation):
@@ -173,11 +167,15 @@ def _advance(optimizer, problem, state, key, first, generations, fail):
 
 @eqx.filter_jit
 def worst(optimizer, n, generations):
-    """The states after some generations of each of `WORST`, in n dimensions; whatever stops is not asked."""
+    """After some generations of each of `WORST`, in n dimensions: state, answer, status and reason to stop.
+
+    Whatever stops is not asked.
+    """
 
     def one(kind):
         problem, key = Worst(kind, n), jax.random.key(0)
         state = optimizer.init(problem.init(key), key)
-        return _advance(optimizer, problem, state, key, 1, generations, jnp.zeros(size_of(optimizer, state)))[0]
+        state = _advance(optimizer, problem, state, key, 1, generations, jnp.zeros(size_of(optimizer, state)))[0]
+        return state, optimizer.answer(state), optimizer.status(state), optimizer.stop(state)
 
     return jax.vmap(one)(jnp.arange(len(WORST)))

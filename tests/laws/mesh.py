@@ -2,7 +2,8 @@
 
 import equinox as eqx
 import jax
-from laws.harness import begin, landscape, numeric
+from laws.harness import begin, landscape
+from laws.programs import numeric
 from laws.table import ROWS
 from laws.tools import close
 
@@ -23,7 +24,7 @@ def main() -> None:
     assert jax.device_count() == 8
     for name, row in ROWS.items():
         optimizer, problem = numeric(row.optimizer), landscape("rosenbrock")
-        states = [begin(optimizer, problem)[0] for _ in range(2)]
+        states = [begin(optimizer, problem)[0]] * 2
         for t in range(3):
             told = [
                 generation(backend, optimizer, problem, state, jax.random.key(t))

@@ -6,7 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from laws.harness import N, numeric
+from laws.harness import N
+from laws.programs import numeric
 
 from evolve.backend import Device
 from evolve.core import Population, Stored

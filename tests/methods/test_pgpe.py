@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from laws.programs import ask, init, members, tell
 from methods.nes_tools import after_noise, ellipsoid, finite, trace
 from scipy.stats import rankdata
 
@@ -16,6 +17,7 @@ from evolve import PGPE, ClipUp, OpenES
 from evolve.core import difference
 
 pytestmark = pytest.mark.usefixtures("x64")
+PLAIN = PGPE(6, 0.1, update=optax.sgd(1.0), shaping=difference)
 
 
 class Paper:
@@ -63,19 +65,19 @@ def test_a_trace_is_that_of_evosax():
     other = peer.init(key, jnp.ones(n), params)
     # Its ranks are not divided by the population; its gradients are.
     for _, x, losses, state in trace(PGPE(size, 0.5, update=optax.sgd(0.3)), np.ones(n), ellipsoid, 120):
-        other, _ = peer.tell(key, jnp.asarray(x[blocks]), jnp.asarray(losses[blocks]), other, params)
+        other, _ = peer.tell(key, x[blocks], losses[blocks], other, params)
         np.testing.assert_allclose(state.normal.center, other.mean, rtol=1e-6, atol=1e-8)
         np.testing.assert_allclose(state.normal.sigma, other.std, rtol=1e-6)
 
 
 def test_clipup_is_the_papers_and_its_length_is_limited():
-    rng, tree = np.random.default_rng(0), {"a": jnp.zeros((2, 3)), "b": jnp.zeros(())}
+    rng, tree = np.random.default_rng(0), {"a": np.zeros((2, 3)), "b": np.zeros(())}
     update, velocity, lengths = ClipUp(0.2, 0.15, 0.8), np.zeros(7), []
-    state = update.init(tree)
+    step_of, state = jax.jit(update.update), update.init(tree)
     for scale in 10.0 ** rng.uniform(-150, 150, 40):
         g = rng.normal(size=7) + 1
-        gradient = {"a": jnp.asarray(scale * g[:6]).reshape(2, 3), "b": jnp.asarray(scale * g[6])}
-        step, state = update.update(gradient, state, tree)
+        gradient = {"a": scale * g[:6].reshape(2, 3), "b": scale * g[6]}
+        step, state = step_of(gradient, state, tree)
         velocity = 0.8 * velocity + 0.15 * g / np.linalg.norm(g)
         velocity *= min(1, 0.2 / np.linalg.norm(velocity))
         moved = np.append(np.ravel(step["a"]), step["b"])
@@ -93,24 +95,28 @@ def test_clipup_takes_a_zero_gradient_for_no_direction():
     np.testing.assert_array_equal(update.update(jnp.zeros(2), update.init(jnp.zeros(2)))[0], np.zeros(2))
 
 
+def sphere(x):
+    return (x**2).sum(axis=1)
+
+
 def test_clipup_stands_wherever_an_optax_optimizer_may():
     chained = optax.chain(optax.add_decayed_weights(0.01), ClipUp(0.1))
     for optimizer in (OpenES(8, update=ClipUp(0.1)), OpenES(8, update=chained), PGPE(8, 0.02, update=ClipUp(0.1))):
-        losses = [np.mean(seen) for _, _, seen, _ in trace(optimizer, np.ones(4), lambda x: np.sum(x**2, axis=1), 60)]
+        losses = [np.mean(seen) for _, _, seen, _ in trace(optimizer, np.ones(4), sphere, 60)]
         assert losses[-1] < 0.1 * losses[0]
 
 
 @pytest.mark.parametrize("failed", [[0], [3], [0, 1]])
 def test_a_failed_pair_counts_for_nothing(failed):
     """Neither the mean nor a standard deviation moves along a pair of which one half failed."""
-    optimizer = PGPE(6, 0.1, update=optax.sgd(1.0), shaping=difference)
-    state = optimizer.init(jnp.zeros(3), jax.random.key(0))
-    population = optimizer.ask(state, jax.random.key(1))
+    optimizer = PLAIN
+    state = init(optimizer, np.zeros(3), jax.random.key(0))
+    population = ask(optimizer, state, jax.random.key(1))
     losses = np.array([1.0, 6.0, 2.0, 5.0, 3.0, 4.0])
     losses[failed] = np.nan
     kept = np.arange(6) // 2 != failed[0] // 2
-    told = optimizer.tell(state, population, jnp.asarray(losses))
-    eps, seen = np.asarray(population.members())[kept], losses[kept] / 4
+    told = tell(optimizer, state, population, losses)
+    eps, seen = np.asarray(members(population))[kept], losses[kept] / 4
     np.testing.assert_allclose(told.normal.center, -(seen @ eps), rtol=1e-10, atol=1e-15)
     change = (seen - seen.mean()) @ (eps**2 - 0.01) / 0.1
     np.testing.assert_allclose(told.normal.sigma, np.clip(0.1 - 0.1 * change, 0.08, 0.12), rtol=1e-10)
@@ -119,21 +125,26 @@ def test_a_failed_pair_counts_for_nothing(failed):
 def test_a_generation_without_a_whole_pair_leaves_the_state_as_it_was():
     optimizer = PGPE(4, 0.1)
     *_, (_, _, _, state) = trace(optimizer, np.ones(3), ellipsoid, 3)
-    after = optimizer.tell(state, optimizer.ask(state, jax.random.key(2)), jnp.array([np.nan, 1.0, 2.0, np.inf]))
+    population = ask(optimizer, state, jax.random.key(2))
+    after = tell(optimizer, state, population, np.array([np.nan, 1.0, 2.0, np.inf]))
     for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(new, old)
 
 
 def test_redrawn_directions_teach_what_kept_ones_do(monkeypatch):
-    told = []
-    for kept in (1 << 22, 0):
+    def told(kept):
+        @jax.jit
+        def generation(losses):
+            state = optimizer.init({"a": jnp.ones((2, 2)), "b": jnp.ones(3)}, jax.random.key(0))
+            population = optimizer.ask(state, jax.random.key(1))
+            assert (population.directions.kept is None) == (kept == 0)
+            return optimizer.tell(state, population, losses)
+
         monkeypatch.setattr("evolve.core.population._KEPT", kept)
-        optimizer = PGPE(8, 0.1)
-        state = optimizer.init({"a": jnp.ones((2, 2)), "b": jnp.ones(3)}, jax.random.key(0))
-        population = optimizer.ask(state, jax.random.key(1))
-        assert (population.directions.kept is None) == (kept == 0)
-        told.append(optimizer.tell(state, population, jnp.asarray(np.random.default_rng(0).normal(size=8))))
-    for one, other in zip(*map(jax.tree.leaves, told), strict=True):
+        return jax.tree.leaves(generation(np.random.default_rng(0).normal(size=8)))
+
+    optimizer = PGPE(8, 0.1)
+    for one, other in zip(told(1 << 22), told(0), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-12)
 
 
@@ -142,7 +153,7 @@ def test_neither_the_scale_of_parameters_nor_of_losses_counts(power, factor, see
     """ClipUp's speed follows from sigma, so start and sigma times a number leave the same run."""
     scale = 2.0**power
     plain = trace(PGPE(8, 0.5), np.ones(4), ellipsoid, 20, seed)
-    scaled = trace(PGPE(8, 0.5 * scale), scale * np.ones(4), lambda x: factor * ellipsoid(x / scale), 20, seed)
+    scaled = trace(PGPE(8, 0.5 * scale), scale * np.ones(4), ellipsoid, 20, seed, scale, factor)
     for (_, _, _, one), (_, _, _, other) in zip(plain, scaled, strict=True):
         np.testing.assert_allclose(other.normal.center, one.normal.center * scale, rtol=1e-9, atol=1e-12 * scale)
         np.testing.assert_allclose(other.normal.sigma, one.normal.sigma * scale, rtol=1e-9)

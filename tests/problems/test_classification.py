@@ -22,6 +22,20 @@ def _loss(problem, params, key=KEY):
     return problem.loss(params, key)
 
 
+@eqx.filter_jit
+def _outputs(network, params, inputs):
+    return network.apply(params, inputs)
+
+
+@eqx.filter_jit
+def _report(problem, params):
+    return problem.report(params)
+
+
+def _start(problem):
+    return jax.device_get(eqx.filter_jit(problem.init)(KEY))
+
+
 @pytest.fixture(scope="module")
 def digits():
     return Digits(batch=64)
@@ -30,7 +44,7 @@ def digits():
 @pytest.fixture(scope="module")
 def params(digits):
     # Larger than the start's, so that the outputs are far from uniform.
-    return jax.tree.map(lambda leaf: 3 * leaf, digits.init(KEY))
+    return jax.tree.map(lambda leaf: 3 * leaf, _start(digits))
 
 
 def _regression(batch=None, **options):
@@ -53,8 +67,8 @@ def _log_loss(targets, logits):
 def test_cross_entropy_equals_scikit_learn(batch, params):
     problem = Digits(batch=batch)
     data = problem.dataset
-    inputs, targets = (data.inputs, data.targets) if batch is None else data.minibatch(KEY, batch)
-    logits = problem.network.apply(params, inputs)
+    inputs, targets = (data.inputs, data.targets) if batch is None else eqx.filter_jit(data.minibatch)(KEY, batch)
+    logits = _outputs(problem.network, params, inputs)
     want = _log_loss(targets, logits)
     np.testing.assert_allclose(_loss(problem, params), want, rtol=1e-5)
 
@@ -68,28 +82,28 @@ def test_cross_entropy_survives_large_logits():
 
 def test_mse_of_classes_is_against_one_hot(digits, params):
     problem = Classification(digits.dataset, digits.network, None, loss="mse")
-    outputs = np.asarray(digits.network.apply(params, digits.dataset.inputs))
+    outputs = np.asarray(_outputs(digits.network, params, digits.dataset.inputs))
     want = np.mean((outputs - np.eye(10)[np.asarray(digits.dataset.targets)]) ** 2)
     np.testing.assert_allclose(_loss(problem, params), want, rtol=1e-5)
 
 
 def test_regression_equals_scikit_learn():
     problem = _regression()
-    params = problem.init(KEY)
+    params = _start(problem)
     data = problem.dataset
-    want = sklearn.metrics.mean_squared_error(data.targets, problem.network.apply(params, data.inputs))
+    want = sklearn.metrics.mean_squared_error(data.targets, _outputs(problem.network, params, data.inputs))
     np.testing.assert_allclose(_loss(problem, params), want, rtol=1e-5)
-    report = problem.report(params)
+    report = _report(problem, params)
     assert set(report) == {"train_loss", "loss"}
     np.testing.assert_allclose(report["train_loss"], want, rtol=1e-5)
 
 
 def test_a_loss_may_be_any_function():
     problem = _regression(loss=lambda outputs, targets: jnp.mean(jnp.abs(outputs - targets)))
-    params = problem.init(KEY)
+    params = _start(problem)
     data = problem.dataset
-    want = sklearn.metrics.mean_absolute_error(data.held_targets, problem.network.apply(params, data.held_inputs))
-    np.testing.assert_allclose(problem.report(params)["loss"], want, rtol=1e-5)
+    want = sklearn.metrics.mean_absolute_error(data.held_targets, _outputs(problem.network, params, data.held_inputs))
+    np.testing.assert_allclose(_report(problem, params)["loss"], want, rtol=1e-5)
 
 
 def test_weight_decay_adds_half_the_squares(digits, params):
@@ -97,9 +111,16 @@ def test_weight_decay_adds_half_the_squares(digits, params):
     decayed = Classification(digits.dataset, digits.network, 64, weight_decay=0.01)
     squares = sum(float(np.sum(np.square(leaf))) for leaf in jax.tree.leaves(params))
     np.testing.assert_allclose(_loss(decayed, params), _loss(plain, params) + 0.005 * squares, rtol=1e-5)
-    np.testing.assert_array_equal(decayed.report(params)["loss"], plain.report(params)["loss"])
-    sweep = jax.vmap(lambda w: Classification(digits.dataset, digits.network, 64, weight_decay=w).loss(params, KEY))
-    np.testing.assert_allclose(sweep(jnp.array([0.0, 0.01])), [_loss(plain, params), _loss(decayed, params)], rtol=1e-5)
+    np.testing.assert_array_equal(_report(decayed, params)["loss"], _report(plain, params)["loss"])
+
+    @jax.jit
+    @jax.vmap
+    def sweep(decay):
+        return _loss(Classification(digits.dataset, digits.network, 64, weight_decay=decay), params)
+
+    np.testing.assert_allclose(
+        sweep(np.array([0.0, 0.01], np.float32)), [_loss(plain, params), _loss(decayed, params)], rtol=1e-5
+    )
 
 
 def test_half_precision_networks_are_judged_in_float32(digits, params):
@@ -111,11 +132,9 @@ def test_half_precision_networks_are_judged_in_float32(digits, params):
 
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     data = digits.dataset
-    data = Dataset(
-        data.inputs.astype(jnp.bfloat16), data.targets, data.held_inputs.astype(jnp.bfloat16), data.held_targets
-    )
-    problem = Classification(data, digits.network, 8, loss=criterion)
-    assert problem.loss(half, KEY).dtype == jnp.float32
+    inputs, held = (jnp.asarray(np.asarray(part).astype(jnp.bfloat16)) for part in (data.inputs, data.held_inputs))
+    problem = Classification(Dataset(inputs, data.targets, held, data.held_targets), digits.network, 8, loss=criterion)
+    assert eqx.filter_eval_shape(problem.loss, half, KEY).dtype == jnp.float32
     assert outputs == [jnp.float32]
 
 
@@ -142,7 +161,7 @@ def test_a_batch_of_all_is_the_full_loss(digits, params):
 
 
 def test_members_under_vmap_share_the_minibatch(digits, params):
-    members = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
+    members = jax.tree.map(lambda leaf: np.stack([leaf, 2 * leaf]), params)
     together = jax.jit(jax.vmap(lambda member: digits.loss(member, KEY)))(members)
     alone = [_loss(digits, jax.tree.map(lambda leaf, f=f: f * leaf, params)) for f in (1, 2)]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
@@ -167,9 +186,9 @@ def test_data_are_not_baked_into_the_compiled_code(digits, params):
 
 def test_report_equals_scikit_learn(digits, params):
     data = digits.dataset
-    report = digits.report(params)
+    report = _report(digits, params)
     for prefix, inputs, targets in (("train_", data.inputs, data.targets), ("", data.held_inputs, data.held_targets)):
-        logits = digits.network.apply(params, inputs)
+        logits = _outputs(digits.network, params, inputs)
         accuracy = sklearn.metrics.accuracy_score(targets, np.argmax(logits, -1))
         np.testing.assert_allclose(report[f"{prefix}accuracy"], accuracy, rtol=1e-6)
         want = _log_loss(targets, logits)
@@ -181,7 +200,7 @@ def test_reports_of_any_size_take_each_example_once(size):
     inputs = np.random.default_rng(size).normal(size=(size, 2))
     data = Dataset(inputs, inputs[:, :1], inputs[:1], inputs[:1, :1])
     problem = Regression(data, Network(lambda key: jnp.ones(()), lambda params, x: params * x[:, 1:]), None)
-    found = problem.report(jnp.ones(()))["train_loss"]
+    found = _report(problem, np.ones((), np.float32))["train_loss"]
     np.testing.assert_allclose(found, np.mean((inputs[:, 0] - inputs[:, 1]) ** 2), rtol=1e-5)
 
 

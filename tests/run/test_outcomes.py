@@ -12,7 +12,7 @@ import zeroth
 
 
 def paraboloid(x):
-    return jnp.sum((x - 1) ** 2)
+    return ((x - 1) ** 2).sum()  # of a NumPy array in NumPy
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ TREES = {
 
 
 def total(tree):
-    return sum(jnp.sum((leaf.astype(jnp.float32) - 1) ** 2) for leaf in jax.tree.leaves(tree))
+    return sum(((leaf.astype(jnp.float32) - 1) ** 2).sum() for leaf in jax.tree.leaves(tree))
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -111,7 +111,7 @@ def test_answers_look_like_the_start(name, optimizer):
         assert (leaf.shape, leaf.dtype) == (first.shape, first.dtype)
         assert isinstance(leaf, np.ndarray)
     assert result.loss == pytest.approx(float(total(result.answer)), rel=1e-5, abs=1e-12)
-    assert result.loss < 0.2 * float(total(like))
+    assert result.loss < 0.2 * float(total(jax.device_get(like)))
 
 
 @pytest.mark.parametrize("host", [False, True])

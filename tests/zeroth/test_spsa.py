@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from laws.programs import answer, ask, directions, init, members, tell
 
 from evolve import Antithetic, Rademacher
 from evolve.core import Exponential
@@ -34,19 +35,19 @@ def test_the_gains_are_spalls(alpha, gamma):
 def test_steps_are_spalls(pairs):
     """The estimate has coordinates (y+ - y-) / (2 c_k delta_i), averaged over the pairs (Spall 1992, section III)."""
     optimizer = SPSA(2 * pairs, 0.2, 0.01, stability=10.0)
-    state, x = optimizer.init(jnp.asarray(START), jax.random.key(0)), START
+    state, x = init(optimizer, START, jax.random.key(0)), START
     for k in range(5):
-        population = optimizer.ask(state, jax.random.key(k))
-        delta = np.asarray(population.directions.batch(0, 2 * pairs))[::2]
+        population = ask(optimizer, state, jax.random.key(k))
+        delta = np.asarray(directions(population))[::2]
         np.testing.assert_array_equal(np.abs(delta), 1.0)
         c, a = float(optimizer.radius(jnp.int32(k))), float(optimizer.rate(jnp.int32(k)))
-        members = np.asarray(population.members())
-        np.testing.assert_allclose(members[0::2], x + c * delta, rtol=1e-12)
-        np.testing.assert_allclose(members[1::2], x - c * delta, rtol=1e-12)
+        probes = np.asarray(members(population))
+        np.testing.assert_allclose(probes[0::2], x + c * delta, rtol=1e-12)
+        np.testing.assert_allclose(probes[1::2], x - c * delta, rtol=1e-12)
         rise = loss(x + c * delta) - loss(x - c * delta)
         x = x - a * np.mean(rise[:, None] / (2 * c * delta), axis=0)
-        state = optimizer.tell(state, population, jnp.asarray(loss(members)))
-        np.testing.assert_allclose(optimizer.answer(state), x, rtol=1e-10)
+        state = tell(optimizer, state, population, loss(probes))
+        np.testing.assert_allclose(answer(optimizer, state), x, rtol=1e-10)
 
 
 def test_schedules_and_updates_of_ones_own_replace_the_gains():
@@ -55,20 +56,20 @@ def test_schedules_and_updates_of_ones_own_replace_the_gains():
         np.testing.assert_allclose(optimizer.radius(jnp.int32(k)), 0.5 * 0.1 ** min(k / 2, 1), rtol=1e-6)
         np.testing.assert_allclose(optimizer.rate(jnp.int32(k)), 0.1 * 0.01 ** min(k / 2, 1), rtol=1e-6)
     optimizer = SPSA(2, 0.1, update=optax.sgd(0.25))
-    state = optimizer.init(jnp.asarray(START), jax.random.key(0))
-    population = optimizer.ask(state, jax.random.key(1))
-    delta = np.asarray(population.directions.one(0))
-    after = optimizer.tell(state, population, jnp.array([3.0, 1.0]))
-    np.testing.assert_allclose(optimizer.answer(after), START - 0.25 * (3.0 - 1.0) / (2 * 0.1) * delta, rtol=1e-12)
+    state = init(optimizer, START, jax.random.key(0))
+    population = ask(optimizer, state, jax.random.key(1))
+    delta = np.asarray(directions(population))[0]
+    after = tell(optimizer, state, population, np.array([3.0, 1.0]))
+    np.testing.assert_allclose(answer(optimizer, after), START - 0.25 * (3.0 - 1.0) / (2 * 0.1) * delta, rtol=1e-12)
 
 
 def test_the_estimates_bias_is_of_order_c_squared():
     """Over all eight sign vectors the mean estimate of a cubic is its gradient plus O(c^2) (Spall 1992, lemma 1)."""
     optimizer = SPSA(4096, 0.1, update=optax.sgd(1.0))
-    state = optimizer.init(jnp.asarray(START), jax.random.key(0))
-    population = optimizer.ask(state, jax.random.key(3))
-    after = optimizer.tell(state, population, jnp.asarray(loss(np.asarray(population.members()))))
-    estimate = START - np.asarray(optimizer.answer(after))
+    state = init(optimizer, START, jax.random.key(0))
+    population = ask(optimizer, state, jax.random.key(3))
+    after = tell(optimizer, state, population, loss(np.asarray(members(population))))
+    estimate = START - np.asarray(answer(optimizer, after))
     gradient = 4 * START**3 + START[0]
     gradient[0] += START.sum()
     spread = 2 * np.abs(gradient).sum() / np.sqrt(2048)
