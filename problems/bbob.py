@@ -8,6 +8,7 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.problem import Problem
 from evolve.core.trees import Params
 from problems.bbob_catalog import BBOB_FUNCTIONS, FORMULAS
@@ -87,7 +88,7 @@ class BBOB(Problem):
 
     def init(self, key: PRNGKeyArray) -> Float[Array, " n"]:
         """A start drawn uniformly from [-4, 4]^n, where most minimizers are."""
-        return jax.random.uniform(key, (self.dimension,), self.f_opt.dtype, -4.0, 4.0)
+        return draws.uniform(key, (self.dimension,), self.f_opt.dtype, -4.0, 4.0)
 
     def loss(self, params: Float[Array, " n"], key: PRNGKeyArray | None = None) -> Float[Array, ""]:
         """COCO's value at x, computed in the wider of the dtypes of x and of the landscape."""

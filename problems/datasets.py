@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 from numpy.typing import ArrayLike
 
+from evolve.core import draws
 from problems.checks import check_storable, is_label
 
 
@@ -139,9 +140,9 @@ class Dataset(eqx.Module):
         total = self.inputs.shape[0]
         cuts = np.arange(size + 1) * total // size
         turn_key, place_key = jax.random.split(key)
-        place = jax.random.randint(place_key, (size,), cuts[:-1], cuts[1:])
+        place = draws.integers(place_key, (size,), cuts[:-1], cuts[1:])
         # Where size does not divide total, arcs differ by one; the turn makes all examples equally likely.
-        index = (place + jax.random.randint(turn_key, (), 0, total)) % total
+        index = (place + draws.integers(turn_key, (), 0, total)) % total
         return self.inputs[index], self.targets[index]
 
 

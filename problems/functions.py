@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.problem import Problem
 from evolve.core.trees import Params, check_params, float_dtype
 from problems.catalog import FUNCTIONS, Formula
@@ -95,7 +96,7 @@ class Function(Problem):
         if self.start is not None:
             return self.start
         low, high = self.formula.domain
-        return jax.random.uniform(key, (self.dimension,), self.shift.dtype, low, high)
+        return draws.uniform(key, (self.dimension,), self.shift.dtype, low, high)
 
     def loss(self, params: Float[Array, " n"], key: PRNGKeyArray | None = None) -> Float[Array, ""]:
         """The value at x, computed in the wider of the dtypes of x and of the shift."""

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.checks import check_between, check_count, check_kind
 from evolve.core.lowrank import Factored, factor_shape, form, is_factored
 from evolve.core.trees import Params, take
@@ -100,7 +101,7 @@ class Gaussian(Law):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw from N(0, 1)."""
-        return jax.random.normal(key, shape, dtype)
+        return draws.normal(key, shape, dtype)
 
 
 class Rademacher(Law):
@@ -109,7 +110,7 @@ class Rademacher(Law):
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw signs, 32 from one word."""
         size = math.prod(shape)
-        words = jax.random.bits(key, (-(-size // 32),), jnp.uint32)
+        words = draws.bits(key, (-(-size // 32),))
         bits = (words[:, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
         return (2 * bits.reshape(-1)[:size].astype(dtype) - 1).reshape(shape)
 
@@ -200,7 +201,7 @@ class Sparse(Perturbation):
 
         def mask(k: PRNGKeyArray, leaf: Any) -> Array:
             fraction = jnp.asarray(self.fraction, leaf.dtype)
-            return jax.random.bernoulli(k, fraction, leaf.shape).astype(leaf.dtype) / jnp.sqrt(fraction)
+            return (draws.uniform(k, leaf.shape, leaf.dtype) < fraction).astype(leaf.dtype) / jnp.sqrt(fraction)
 
         drawn = form(self.inner.direction(values, i, like))
         return jax.tree.map(jnp.multiply, drawn, _each_leaf(mask, masks, i, like))

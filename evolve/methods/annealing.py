@@ -5,13 +5,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.checks import check_between, check_count, check_kind, check_positive
 from evolve.core.lowrank import form
 from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Gaussian, Perturbation
 from evolve.core.population import Population
 from evolve.core.schedule import Exponential, Number, Scalar, at
-from evolve.core.trees import Geometry, Params, begin, select, take
+from evolve.core.trees import Geometry, Params, begin, float_dtype, select, take
 
 
 class AnnealingState(eqx.Module):
@@ -133,7 +134,7 @@ class SimulatedAnnealing(Optimizer):
 
 def _metropolis(key: PRNGKeyArray, climb: Float[Array, " n"]) -> Bool[Array, " n"]:
     """True with chance min(1, exp(-climb)); the logarithm of a uniform number is compared, so nothing overflows."""
-    return jnp.log(jax.random.uniform(key, climb.shape)) < -climb
+    return jnp.log(draws.uniform(key, climb.shape, float_dtype())) < -climb
 
 
 def _exchange(
@@ -144,7 +145,7 @@ def _exchange(
     partner = jnp.where((places - odd) % 2 == 0, places + 1, places - 1)
     partner = jnp.where((partner < 0) | (partner >= losses.shape[0]), places, partner)
     # Both of a pair must decide alike: the lower place's coin counts.
-    coin = jax.random.uniform(key, losses.shape)[jnp.minimum(places, partner)]
+    coin = draws.uniform(key, losses.shape, float_dtype())[jnp.minimum(places, partner)]
     gain = (1 / temperatures - 1 / temperatures[partner]) * (losses - losses[partner])
     swap = (jnp.log(coin) < jnp.where(jnp.isnan(gain), -jnp.inf, gain)) & (partner != places)
     return jnp.where(swap, partner, places)

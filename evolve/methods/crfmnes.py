@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.checks import check_population, check_positive
 from evolve.core.optimizer import Optimizer
 from evolve.core.population import Population, StoredPairs
@@ -60,7 +61,7 @@ class CRFMNES(Optimizer):
         """Around the parameters, slightly longer along a random axis (algorithm 1, initialization)."""
         geometry, start = begin(self, params)
         mean = geometry.ravel(start)
-        axis = jax.random.normal(key, mean.shape, mean.dtype) / math.sqrt(geometry.size)
+        axis = draws.normal(key, mean.shape, mean.dtype) / math.sqrt(geometry.size)
         sigma, zeros = jnp.asarray(self.sigma, mean.dtype), jnp.zeros_like(mean)
         return CRFMNESState(mean, sigma, jnp.ones_like(mean), axis, zeros, zeros, geometry)
 
@@ -69,7 +70,7 @@ class CRFMNES(Optimizer):
         n, unravel = state.geometry.size, state.geometry.unravel
         usual = default_population(n)
         size = usual + usual % 2 if self.population is None else self.population
-        half = jax.random.normal(key, (size // 2, n), float_dtype())
+        half = draws.normal(key, (size // 2, n), float_dtype())
         y = _stretched(half, state.axis, 0.5)
         directions = jnp.stack([y, -y], axis=1).reshape(size, n) * state.scales
         stored = StoredPairs(jax.vmap(unravel)(directions))

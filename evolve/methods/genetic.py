@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.checks import check_between, check_count, check_kind, check_population, check_positive
 from evolve.core.lowrank import form
 from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Gaussian, Perturbation
 from evolve.core.population import Population
 from evolve.core.schedule import Number, at
-from evolve.core.trees import Geometry, Params, begin, take
+from evolve.core.trees import Geometry, Params, begin, float_dtype, take
 
 
 class GeneticState(eqx.Module):
@@ -125,17 +126,17 @@ class GeneticAlgorithm(Optimizer):
     def _select(self, key: PRNGKeyArray, number: int) -> Int[Array, "2 number"]:
         """Places of two parents for each child. Parents are sorted, so the lowest place wins a tournament."""
         rounds = 1 if self.selection == "truncation" else self.tournament
-        return jnp.min(jax.random.randint(key, (rounds, 2, number), 0, self.parents), axis=0)
+        return jnp.min(draws.integers(key, (rounds, 2, number), 0, self.parents), axis=0)
 
 
 def _cross(key: PRNGKeyArray, mothers: Params, fathers: Params, chance: Number) -> Params:
     """Uniform crossover (Syswerda 1989): with the given chance a child takes each number from either parent."""
     leaves, structure = jax.tree.flatten(mothers)
     number = leaves[0].shape[0]
-    both = jax.random.bernoulli(jax.random.fold_in(key, len(leaves)), chance, (number,))
+    both = draws.uniform(jax.random.fold_in(key, len(leaves)), (number,), float_dtype()) < chance
 
     def leaf_cross(place: int, mother: Array, father: Array) -> Array:
-        coin = jax.random.bernoulli(jax.random.fold_in(key, place), 0.5, mother.shape)
+        coin = draws.uniform(jax.random.fold_in(key, place), mother.shape, jnp.float32) < 0.5
         return jnp.where(coin & both.reshape(-1, *[1] * (mother.ndim - 1)), father, mother)
 
     others = jax.tree.leaves(fathers)

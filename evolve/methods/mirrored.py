@@ -2,20 +2,25 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.shaping import by_rank
 from evolve.core.trees import float_dtype
 
 
 def noise(key: PRNGKeyArray, size: int, n: int, mirrored: bool) -> Float[Array, "size n"]:
     """White noise; mirrored, each odd row is the row before it with the other sign, and `size` is even."""
+    return head(key, size, size, n, mirrored)
+
+
+def head(key: PRNGKeyArray, some: int, size: int, n: int, mirrored: bool) -> Float[Array, "some n"]:
+    """The first rows of `noise(key, size, n, mirrored)`; `some` is even where they are mirrored."""
     if not mirrored:
-        return jax.random.normal(key, (size, n), float_dtype())
-    half = jax.random.normal(key, (size // 2, n), float_dtype())
-    return jnp.stack([half, -half], axis=1).reshape(size, n)
+        return draws.head(key, some, (size, n), float_dtype())
+    half = draws.head(key, some // 2, (size // 2, n), float_dtype())
+    return jnp.stack([half, -half], axis=1).reshape(some, n)
 
 
 def winners_first(losses: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.checks import check_count, check_kind
 from evolve.core.optimizer import Growing, Optimizer
 from evolve.core.population import Population
@@ -32,7 +33,7 @@ class Uniform(eqx.Module):
         edges = (fitted("Uniform", name, getattr(self, name), like) for name in ("low", "high"))
 
         def draw(key: PRNGKeyArray, like: Array, low: Array, high: Array) -> Array:
-            unit = jax.random.uniform(key, like.shape, low.dtype)
+            unit = draws.uniform(key, like.shape, low.dtype)
             return (low + (high - low) * unit).astype(like.dtype)
 
         return jax.tree.map(draw, keys, params, *edges)
@@ -167,9 +168,9 @@ class Restarts(Optimizer):
         grown = state.grown + ~small
         largest = least * 2.0**grown if self.regime != "same" else jnp.asarray(float(least))
         # A small run's size lies between the first and the largest, on a logarithmic scale and mostly near the first.
-        some = least * (largest / least) ** (jax.random.uniform(width) ** 2)
+        some = least * (largest / least) ** (draws.uniform(width, (), float_dtype()) ** 2)
         size = jnp.where(small, some, largest).astype(jnp.int32)
-        spread = jnp.where(small, 0.01 ** jax.random.uniform(local), 1.0)
+        spread = jnp.where(small, 0.01 ** draws.uniform(local, (), float_dtype()), 1.0)
         limit = jnp.where(small, jnp.maximum(1, books[0] // (2 * size)), 2**31 - 1).astype(jnp.int32)
         start = state.origin if self.start is None else self.start(begins, state.origin)
         return dataclasses.replace(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.checks import check_population, check_positive
 from evolve.core.optimizer import Optimizer
 from evolve.core.population import Population, Stored
@@ -74,7 +75,7 @@ class XNES(Optimizer):
         """x_i = mu + sigma B s_i with s_i ~ N(0, I) (Wierstra et al. 2014, algorithm 5)."""
         n, unravel = state.geometry.size, state.geometry.unravel
         size = default_population(n) if self.population is None else self.population
-        y = jax.random.normal(key, (size, n), float_dtype()) @ state.root.T
+        y = draws.normal(key, (size, n), float_dtype()) @ state.root.T
         return Population(unravel(state.mean), state.sigma, Stored(jax.vmap(unravel)(y)), key, state.geometry, size)
 
     def learn(self, state: XNESState, population: Population, losses: Float[Array, " size"]) -> XNESState:

@@ -9,6 +9,7 @@ import pytest
 
 from evolve import CMAES
 from evolve.methods.cma_parameters import default_population
+from evolve.methods.mirrored import noise
 
 pytestmark = pytest.mark.usefixtures("x64")
 GENERATIONS = 200
@@ -87,7 +88,7 @@ def generations(optimizer, start, keys, loss):
         population = optimizer.ask(state, key)
         losses = jax.lax.switch(loss, LOSSES, population.members())
         state = optimizer.tell(state, population, losses)
-        return state, (jax.random.normal(key, (population.size, start.size)), losses, state)
+        return state, (noise(key, population.size, start.size, False), losses, state)
 
     return jax.lax.scan(generation, optimizer.init(start, keys[0]), keys)[1]
 

@@ -1,0 +1,75 @@
+"""Draws: the numbers are those of `jax.random`, whatever the key; the quantile is scipy's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+
+from evolve.core import draws
+
+SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 4)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.usefixtures("x64")
+def test_the_numbers_are_those_of_jax(shape):
+    key = jax.random.key(3)
+    for dtype in (jnp.uint8, jnp.uint32, jnp.uint64):
+        np.testing.assert_array_equal(draws.bits(key, shape, dtype), jax.random.bits(key, shape, dtype))
+    for dtype in (jnp.float16, jnp.float32, jnp.float64):
+        np.testing.assert_array_equal(draws.uniform(key, shape, dtype), jax.random.uniform(key, shape, dtype))
+        here = draws.uniform(key, shape, dtype, -3.0, 4.5)
+        np.testing.assert_array_equal(here, jax.random.uniform(key, shape, dtype, -3.0, 4.5))
+        ours, theirs = draws.normal(key, shape, dtype), jax.random.normal(key, shape, dtype)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("span", [1, 2, 3, 1000, 2**16, 2**31 - 1])
+def test_whole_numbers_are_those_of_jax(span):
+    key = jax.random.key(4)
+    low, high = np.array([-span // 2, 0]), np.array([-span // 2, 0]) + span
+    np.testing.assert_array_equal(draws.integers(key, (9, 2), low, high), jax.random.randint(key, (9, 2), low, high))
+
+
+def test_a_batch_of_keys_draws_what_each_draws():
+    keys = jax.random.split(jax.random.key(1), 4)
+    batch = jax.jit(jax.vmap(lambda key: draws.normal(key, (3, 2), jnp.float32)))(keys)
+    np.testing.assert_array_equal(batch, [jax.random.normal(key, (3, 2)) for key in keys])
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_head_of_many_is_drawn_alone():
+    key = jax.random.key(5)
+    for dtype in (jnp.float32, jnp.float64):
+        whole = draws.white(key, (12, 3), dtype)
+        np.testing.assert_allclose(draws.head(key, 4, (12, 3), dtype), whole[:4], rtol=1e-12)
+
+
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg", "threefry2x32"])
+@pytest.mark.parametrize("partitionable", [False, True])
+def test_keys_of_every_kind_are_taken(impl, partitionable):
+    with jax.threefry_partitionable(partitionable):
+        key = jax.random.key(0, impl=impl)
+        whole = draws.normal(key, (6, 3), jnp.float32)
+        np.testing.assert_array_equal(whole, jax.random.normal(key, (6, 3)))
+        np.testing.assert_array_equal(draws.head(key, 2, (6, 3), jnp.float32), whole[:2])
+        np.testing.assert_array_equal(draws.bits(key, (5,)), jax.random.bits(key, (5,)))
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_quantile_is_scipys():
+    """Over the median, both tails, and where the formulas meet."""
+    tails = 10.0 ** np.linspace(-15.9, -1, 2000)
+    edges = np.array([0.075, 0.925, np.exp(-25.0)])
+    p = np.concatenate([np.linspace(0.001, 0.999, 2000), tails, 1 - tails, edges, np.nextafter(edges, 0)])
+    np.testing.assert_allclose(draws.quantile(jnp.asarray(p)), scipy.special.ndtri(p), rtol=3e-15, atol=1e-16)
+
+
+@pytest.mark.usefixtures("x64")
+def test_nothing_drawn_is_infinite():
+    """The least and the largest number of 52 bits, in the middle of their intervals."""
+    ends = draws.quantile((jnp.asarray([0.0, 2.0**52 - 1]) + 0.5) * 2.0**-52)
+    np.testing.assert_allclose(ends, [-8.2095, 8.2095], rtol=1e-4)
