@@ -1,0 +1,32 @@
+"""Compiling: what an XLA that does not know an option does about it."""
+
+import jax
+import pytest
+
+from evolve.run.compiled import _compile
+
+
+class Lowered:
+    """Refuses all options with the same message."""
+
+    def __init__(self, message):
+        self.message = message
+
+    def compile(self, compiler_options=None):
+        if compiler_options:
+            raise jax.errors.JaxRuntimeError(self.message)
+        return "compiled"
+
+
+def test_an_option_that_xla_has_forgotten_is_left_out():
+    assert _compile(Lowered("INVALID_ARGUMENT: No such compile option: 'xla_cpu_use_fusion_emitters'")) == "compiled"
+
+
+def test_xla_still_says_so_in_these_words():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option"):
+        jax.jit(lambda x: x).lower(1.0).compile(compiler_options={"xla_cpu_no_such_option": False})
+
+
+def test_other_errors_are_errors():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        _compile(Lowered("RESOURCE_EXHAUSTED: no memory"))
