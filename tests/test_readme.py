@@ -10,6 +10,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("number", range(len(SCRIPTS)))
 def test_a_script_runs_as_it_stands(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """Evaluation on the devices of one process: one, or a mesh over which the population is spread."""
 
+import dataclasses
 import math
 from abc import abstractmethod
 from typing import Any, Literal
@@ -97,17 +98,23 @@ class Device(Backend):
         return jnp.zeros(size, losses.dtype).at[starts[:, None] + jnp.arange(count)].set(losses)
 
     def _counted(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
-        """Block by block, as many as are in use; the others' losses are infinite."""
-        block = population.least
+        """Block by block, as many as are in use, a window drawn at once; the others' losses are infinite."""
+        block, window, used = population.least, population.directions.window or population.size, population.used
 
-        def body(loop: Any) -> Any:
-            first, losses = loop
-            some = batch_losses(problem, population, key, first, block, self.common)
-            some = jnp.where(first + jnp.arange(block) < population.used, some.astype(losses.dtype), jnp.inf)
-            return first + block, jax.lax.dynamic_update_slice(losses, some, (first,))
+        def evaluated(loop: Any) -> Any:
+            begin, held = loop[0], population.directions.ahead(loop[0], used)
+            end, drawn = jnp.minimum(begin + window, used), dataclasses.replace(population, directions=held)
+
+            def body(loop: Any) -> Any:
+                first, losses = loop
+                some = batch_losses(problem, drawn, key, first, block, self.common)
+                some = jnp.where(first + jnp.arange(block) < used, some.astype(losses.dtype), jnp.inf)
+                return first + block, jax.lax.dynamic_update_slice(losses, some, (first,))
+
+            return begin + window, jax.lax.while_loop(lambda loop: loop[0] < end, body, loop)[1]
 
         start = (jnp.zeros((), jnp.int32), jnp.full(population.size, jnp.inf, float_dtype()))
-        return jax.lax.while_loop(lambda loop: loop[0] < population.used, body, start)[1]
+        return jax.lax.while_loop(lambda loop: loop[0] < used, evaluated, start)[1]
 
     def _chunk(self, problem: Problem, population: Population, key: PRNGKeyArray, size: int) -> int:
         group = population.directions.group

@@ -28,8 +28,18 @@ class Directions(eqx.Module):
 
     @property
     def block(self) -> int | None:
-        """How many members are drawn at once, where their number is not known when compiling; `batch` takes blocks."""
+        """How many members are evaluated at once, where their number is not known when compiling."""
         return None
+
+    @property
+    def window(self) -> int | None:
+        """How many of them, a multiple of the block, are drawn at once."""
+        return self.block
+
+    def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Directions":
+        """The same, of which a window's are drawn already, as far as they are in use; no others may be asked for."""
+        del first, used
+        return self
 
     @abstractmethod
     def one(self, i: Int[Array, ""] | int) -> Direction:

@@ -1,5 +1,6 @@
 """Populations whose size is a number of the program: drawn, evaluated and weighed block by block."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from evolve.core.refresh import at_least
 from evolve.core.shaping import recombination, sort
 from evolve.core.trees import Geometry, Params
 from evolve.methods.cma_parameters import Parameters
-from evolve.methods.mirrored import noise, winners_first
+from evolve.methods.mirrored import head, winners_first
 from evolve.methods.stopping import quantiles
 
 
@@ -23,7 +24,14 @@ class Growth(eqx.Module):
     parameters: Parameters  # arrays
     most: int = eqx.field(static=True)  # members at most, a multiple of the block
     block: int = eqx.field(static=True)
+    window: int = eqx.field(static=True)
     mirrored: bool = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, parameters: Parameters, most: int, block: int, mirrored: bool) -> "Growth":
+        """Up to eight blocks are drawn at once: of loops over few members, most of the time is the loop's."""
+        window = block * math.gcd(8, most // block)
+        return cls(jax.tree.map(jnp.asarray, parameters), most, block, window, mirrored)
 
 
 class White(Stored):
@@ -45,7 +53,8 @@ class Colored(Directions):
     key: PRNGKeyArray
     geometry: Geometry
     size: int = eqx.field(static=True)  # of a block
-    mirrored: bool = eqx.field(static=True, default=False)
+    together: int = eqx.field(static=True)  # of a window
+    mirrored: bool = eqx.field(static=True)
 
     @property
     def group(self) -> int:
@@ -54,26 +63,42 @@ class Colored(Directions):
 
     @property
     def block(self) -> int:
-        """Members drawn at once."""
+        """Members evaluated at once."""
         return self.size
 
-    def white(self, number: Int[Array, ""] | int) -> Float[Array, "block n"]:
-        """A block of white noise, as rows."""
-        return noise(jax.random.fold_in(self.key, number), self.size, self.geometry.size, self.mirrored)
+    @property
+    def window(self) -> int:
+        """Members drawn at once."""
+        return self.together
 
-    def flat(self, number: Int[Array, ""] | int) -> Float[Array, "block n"]:
+    def white(self, first: Int[Array, ""] | int, count: int) -> Float[Array, "count n"]:
+        """The white noise of a window, or of its first block, as rows; each window has a key of its own."""
+        key = jax.random.fold_in(self.key, first // self.window)
+        return head(key, count, self.window, self.geometry.size, self.mirrored)
+
+    def flat(self, first: Int[Array, ""] | int, count: int) -> Float[Array, "count n"]:
         """The same, colored."""
-        return self.shape.color(self.white(number))
+        return self.shape.color(self.white(first, count))
+
+    def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Held":
+        """A window's, or where only its first block is in use, that one's."""
+
+        def few() -> Float[Array, "window n"]:
+            return jnp.pad(self.flat(first, self.block), ((0, self.window - self.block), (0, 0)))
+
+        rows = jax.lax.cond(used - first > self.block, lambda: self.flat(first, self.window), few)
+        return Held(rows, first, self.geometry, self.block, self.group)
 
     def one(self, i: Int[Array, ""] | int) -> Params:
-        """Its block's row."""
-        return self.geometry.unravel(self.flat(i // self.size)[i % self.size])
+        """Its window's row."""
+        return self.geometry.unravel(self.flat(i, self.window)[i % self.window])
 
     def batch(self, first: Int[Array, ""] | int, count: int) -> Params:
-        """A block, or as many as hold `count` members; `first` begins one."""
-        blocks = first // self.size + jnp.arange(-(-count // self.size))
-        rows = jax.vmap(self.flat)(blocks).reshape(-1, self.geometry.size)[:count]
-        return jax.vmap(self.geometry.unravel)(rows)
+        """Cut from the windows that they lie in."""
+        most = -(-count // self.window) if isinstance(first, int) and first == 0 else (count - 2) // self.window + 2
+        begins = first // self.window * self.window + self.window * jnp.arange(most)
+        rows = jax.vmap(lambda begin: self.flat(begin, self.window))(begins).reshape(-1, self.geometry.size)
+        return jax.vmap(self.geometry.unravel)(jax.lax.dynamic_slice_in_dim(rows, first % self.window, count))
 
     def combine(self, weights: Float[Array, " size"]) -> Params:
         """Block by block."""
@@ -82,23 +107,57 @@ class Colored(Directions):
         return self.geometry.unravel(total)
 
     def total(self, count: Int[Array, ""], weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
-        """The sum over blocks of `part(y, z, *weights)`, as far as `count` members reach.
+        """The sum over windows of `part(y, z, *weights)`, as far as `count` members reach.
 
         z is the white noise for a shape that keeps it, else None.
         """
 
-        def sums(number: Any, some: list[Array]) -> Any:
-            z = self.white(number)
+        def sums(first: Any, length: int) -> Any:
+            z = self.white(first, length)
+            some = [jax.lax.dynamic_slice(each, (first,), (length,)) for each in weights]
             return part(self.shape.color(z), z if self.shape.keeps_white else None, *some)
 
         def add(loop: Any) -> Any:
-            number, total = loop
-            some = [jax.lax.dynamic_slice(each, (number * self.size,), (self.size,)) for each in weights]
-            return number + 1, jax.tree.map(jnp.add, total, sums(number, some))
+            first, total = loop
+            many = count - first > self.block
+            more = jax.lax.cond(many, lambda: sums(first, self.window), lambda: sums(first, self.block))
+            return first + self.window, jax.tree.map(jnp.add, total, more)
 
-        empty = jax.eval_shape(lambda: sums(0, [each[: self.size] for each in weights]))
-        start = (jnp.zeros((), jnp.int32), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty))
-        return jax.lax.while_loop(lambda loop: loop[0] * self.size < count, add, start)[1]
+        zero = jnp.zeros((), jnp.int32)
+        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lambda: sums(zero, self.block)))
+        return jax.lax.while_loop(lambda loop: loop[0] < count, add, (zero, empty))[1]
+
+
+class Held(Directions):
+    """Some successive members' directions, drawn already, by the numbers that the members have among all."""
+
+    rows: Float[Array, "held n"]
+    first: Int[Array, ""]
+    geometry: Geometry
+    size: int = eqx.field(static=True)  # of a block
+    pairs: int = eqx.field(static=True)
+
+    @property
+    def group(self) -> int:
+        """As when they were drawn."""
+        return self.pairs
+
+    @property
+    def block(self) -> int:
+        """As when they were drawn."""
+        return self.size
+
+    def one(self, i: Int[Array, ""] | int) -> Params:
+        """Its row."""
+        return self.geometry.unravel(self.rows[i - self.first])
+
+    def batch(self, first: Int[Array, ""] | int, count: int) -> Params:
+        """Their rows."""
+        return jax.vmap(self.geometry.unravel)(jax.lax.dynamic_slice_in_dim(self.rows, first - self.first, count))
+
+    def combine(self, weights: Float[Array, " size"]) -> Params:
+        """Of those that are held."""
+        return self.geometry.unravel(jax.lax.dynamic_slice_in_dim(weights, self.first, len(self.rows)) @ self.rows)
 
 
 def weigh(

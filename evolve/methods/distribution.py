@@ -88,7 +88,7 @@ class CMA(Growing):
         block = self.default_size(n)
         most = -(-most // block) * block
         p = self._constants(n, jnp.asarray(size), most)
-        return self._begin(params, spread, Growth(jax.tree.map(jnp.asarray, p), most, block, self.mirrored))
+        return self._begin(params, spread, Growth.of(p, most, block, self.mirrored))
 
     def _begin(self, params: Params, spread: Any, growth: Growth | None) -> CMAState:
         geometry, start = begin(self, params)
@@ -106,7 +106,7 @@ class CMA(Growing):
         geometry, growth = state.geometry, state.growth
         center = geometry.unravel(state.mean)
         if growth is not None:
-            drawn = Colored(state.shape, key, geometry, growth.block, growth.mirrored)
+            drawn = Colored(state.shape, key, geometry, growth.block, growth.window, growth.mirrored)
             return Population(center, state.sigma, drawn, key, geometry, growth.most, growth.parameters.size)
         size = self.default_size(geometry.size)
         z = noise(key, size, geometry.size, self.mirrored)

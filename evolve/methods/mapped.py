@@ -29,6 +29,16 @@ class Mapped(Directions):
         """The inner population's."""
         return self.inner.directions.block
 
+    @property
+    def window(self) -> int | None:
+        """The inner population's."""
+        return self.inner.directions.window
+
+    def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Mapped":
+        """Images of what the inner population has drawn."""
+        inner = dataclasses.replace(self.inner, directions=self.inner.directions.ahead(first, used))
+        return Mapped(inner, self.image)
+
     def one(self, i: Int[Array, ""] | int) -> Direction:
         """The image of member i."""
         return self.image(self._whole(self.inner.directions.one(i)))
