@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -25,6 +24,7 @@ import optax
 import evolve
 import problems
 from benchmarks.harness import in_turn, keep, medians, show
+from evolve.run.compiled import compiled
 
 POPULATION, EXAMPLES, SIZES = 512, 16, (784, 512, 512, 10)
 FULL_POPULATION = 32
@@ -53,16 +53,17 @@ def losses(network: problems.Network, params: Any, inputs: jax.Array, labels: ja
 
 
 def generation(problem: Blocks, optimizer: evolve.OpenES, backend: evolve.Device) -> Callable[[], Any]:
-    """Ask, evaluate, tell, in one compiled program."""
+    """Ask, evaluate, tell, in one program, compiled as `evolve.run` does."""
 
-    @eqx.filter_jit
     def whole(problem: Blocks, optimizer: evolve.OpenES, state: Any, key: jax.Array) -> Any:
         ask, evaluate = jax.random.split(key)
         population = optimizer.ask(state, ask)
         return optimizer.tell(state, population, backend.evaluate(problem, population, evaluate))
 
     state = optimizer.init(problem.init(jax.random.key(0)), jax.random.key(1))
-    return lambda: whole(problem, optimizer, state, jax.random.key(2))
+    given = problem, optimizer, state, jax.random.key(2)
+    program = compiled(whole, *given)
+    return lambda: program.call(*given)
 
 
 def main() -> None:

@@ -44,18 +44,20 @@ def at_least(index: Int[Array, ""], branches: Sequence[Callable[[Params], Params
     """`branches[index](operand)`, where every later branch would do as well and costs more.
 
     A plain `lax.switch` under `vmap` computes all of them. Here a batch computes the one that its neediest member asks
-    for.
+    for. What of the operand is no array stays as it is; no branch closes over a traced number.
     """
+    arrays, rest = eqx.partition(operand, eqx.is_array)
+    computed = [lambda arrays, branch=branch: branch(eqx.combine(arrays, rest)) for branch in branches]
 
     @custom_vmap
     def choose(index: Int[Array, ""], operand: Params) -> Params:
-        return jax.lax.switch(index, branches, operand)
+        return jax.lax.switch(index, computed, operand)
 
     @choose.def_vmap
     def batched(size: int, in_batched: Any, index: Any, operand: Params) -> tuple[Params, Any]:  # pyright: ignore[reportUnusedFunction]
         axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, in_batched[1])
         needed = jnp.max(index)
-        result = jax.lax.switch(needed, [jax.vmap(branch, (axes,), axis_size=size) for branch in branches], operand)
+        result = jax.lax.switch(needed, [jax.vmap(branch, (axes,), axis_size=size) for branch in computed], operand)
         return result, jax.tree.map(lambda _: True, result)
 
-    return choose(index, operand)
+    return choose(index, arrays)

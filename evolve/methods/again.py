@@ -25,6 +25,7 @@ class Again(Directions):
     used: Int[Array, ""] | int
     copies: int = eqx.field(static=True)
     size: int = eqx.field(static=True)
+    first: Directions | None = None  # what the copies are drawn from, where the inner ones are a window's
 
     @property
     def group(self) -> int:
@@ -35,6 +36,15 @@ class Again(Directions):
     def block(self) -> int | None:
         """The inner directions'."""
         return self.inner.block
+
+    @property
+    def window(self) -> int | None:
+        """The inner directions'."""
+        return self.inner.window
+
+    def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Again":
+        """Copies, and of the others a window's, drawn already."""
+        return Again(self.inner.ahead(first, used), self.used, self.copies, self.size, self.inner)
 
     def one(self, i: Int[Array, ""] | int) -> Direction:
         """The member's, or that of the member whose copy it is."""
@@ -48,7 +58,7 @@ class Again(Directions):
         rows = self.inner.batch(first, count)
 
         def mixed() -> Direction:
-            head = self.inner.batch(0, self.copies)
+            head = (self.first or self.inner).batch(0, self.copies)
             copied = jax.tree.map(lambda leaf: leaf[(places - self.used) % self.copies], head)
             choose = jax.vmap(lambda own, row, copy: jnp.where(own, row, copy))
             return jax.tree.map(lambda row, copy: choose(places < self.used, row, copy), rows, copied)

@@ -83,10 +83,15 @@ class Colored(Directions):
     def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Held":
         """A window's, or where only its first block is in use, that one's."""
 
-        def few() -> Float[Array, "window n"]:
-            return jnp.pad(self.flat(first, self.block), ((0, self.window - self.block), (0, 0)))
+        def few(operand: tuple["Colored", Any]) -> Float[Array, "window n"]:
+            colored, first = operand
+            return jnp.pad(colored.flat(first, self.block), ((0, self.window - self.block), (0, 0)))
 
-        rows = jax.lax.cond(used - first > self.block, lambda: self.flat(first, self.window), few)
+        def all_(operand: tuple["Colored", Any]) -> Float[Array, "window n"]:
+            colored, first = operand
+            return colored.flat(first, self.window)
+
+        rows = at_least(jnp.asarray(used - first > self.block, jnp.int32), [few, all_], (self, first))
         return Held(rows, first, self.geometry, self.block, self.group)
 
     def one(self, i: Int[Array, ""] | int) -> Params:
@@ -101,31 +106,36 @@ class Colored(Directions):
         return jax.vmap(self.geometry.unravel)(jax.lax.dynamic_slice_in_dim(rows, first % self.window, count))
 
     def combine(self, weights: Float[Array, " size"]) -> Params:
-        """Block by block."""
+        """Window by window."""
         count = weights.shape[0]
-        total = self.total(jnp.asarray(count), (weights,), lambda y, z, weights: weights @ y)
+        total = self.total(jnp.asarray(count), (weights,), lambda shape, y, z, weights: weights @ y)
         return self.geometry.unravel(total)
 
     def total(self, count: Int[Array, ""], weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
-        """The sum over windows of `part(y, z, *weights)`, as far as `count` members reach.
+        """The sum over windows of `part(shape, y, z, *weights)`, as far as `count` members reach.
 
-        z is the white noise for a shape that keeps it, else None.
+        z is the white noise for a shape that keeps it, else None. The weights of members not in use are zero.
         """
 
-        def sums(first: Any, length: int) -> Any:
-            z = self.white(first, length)
-            some = [jax.lax.dynamic_slice(each, (first,), (length,)) for each in weights]
-            return part(self.shape.color(z), z if self.shape.keeps_white else None, *some)
+        def sums(length: int) -> Callable[[Any], Any]:
+            def summed(operand: tuple["Colored", Any, tuple[Array, ...]]) -> Any:
+                colored, first, weights = operand
+                shape, z = colored.shape, colored.white(first, length)
+                some = [jax.lax.dynamic_slice(each, (first,), (length,)) for each in weights]
+                return part(shape, shape.color(z), z if shape.keeps_white else None, *some)
+
+            return summed
 
         def add(loop: Any) -> Any:
             first, total = loop
-            many = count - first > self.block
-            more = jax.lax.cond(many, lambda: sums(first, self.window), lambda: sums(first, self.block))
+            many = jnp.asarray(count - first > self.block, jnp.int32)
+            more = at_least(many, [sums(self.block), sums(self.window)], (self, first, weights))
             return first + self.window, jax.tree.map(jnp.add, total, more)
 
         zero = jnp.zeros((), jnp.int32)
-        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lambda: sums(zero, self.block)))
-        return jax.lax.while_loop(lambda loop: loop[0] < count, add, (zero, empty))[1]
+        empty = jax.eval_shape(lambda: sums(self.block)((self, zero, weights)))
+        start = (zero, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty))
+        return jax.lax.while_loop(lambda loop: loop[0] < count, add, start)[1]
 
 
 class Held(Directions):

@@ -206,9 +206,9 @@ class CMA(Growing):
     def _gather(self, state: CMAState, population: Population, losses: Float[Array, " size"], p: Parameters) -> Any:
         """The mean's step and what the members teach the shape, their weights for both, quantiles of the losses."""
 
-        def part(y: Array, z: Array | None, mean_weights: Array, weights: Array) -> tuple[Array, Array | None, Any]:
+        def part(shape: Shape, y: Array, z: Array | None, mean_weights: Array, weights: Array) -> Any:
             white = None if z is None else mean_weights @ z
-            return mean_weights @ y, white, state.shape.moments(y, z, weights)
+            return mean_weights @ y, white, shape.moments(y, z, weights)
 
         if state.growth is not None:
             mean_weights, weights, seen = weigh_some(losses, state.growth)
@@ -219,7 +219,7 @@ class CMA(Growing):
             sums = population.directions.total(p.size, (mean_weights, weights), part)
         else:
             y = jax.vmap(state.geometry.ravel)(population.stored)
-            sums = part(y, _white(state.shape, population, y), mean_weights, weights)
+            sums = part(state.shape, y, _white(state.shape, population, y), mean_weights, weights)
         return sums, mean_weights, weights, seen
 
 

@@ -26,8 +26,8 @@ class Result:
         `generation`, `evaluations` (forward passes so far), `seconds` (since the start, compiling left out), `loss` (of
         the best member), `mean`, `best` (so far), `failed` (so far), and what the method reports.
     reason
-        Why it stopped: "evaluations", "generations", "seconds", "target", "stopped" (a watcher asked) or
-        "interrupted".
+        Why it stopped: "evaluations", "generations", "seconds", "target", "stopped" (a watcher asked), "interrupted",
+        or a reason of the method's own ("tolfun", "restarts", ...: its `reasons`).
     failed
         Members whose loss was not finite.
     generations, evaluations, forwards

@@ -12,7 +12,7 @@ SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 4)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "optimized")
 def test_the_numbers_are_those_of_jax(shape):
     key = jax.random.key(3)
     for dtype in (jnp.uint8, jnp.uint32, jnp.uint64):
@@ -25,6 +25,16 @@ def test_the_numbers_are_those_of_jax(shape):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_a_dtype_that_is_off_is_its_half():
+    """Asked for float64 while JAX computes in float32, both draw float32."""
+    key = jax.random.key(6)
+    np.testing.assert_array_equal(draws.uniform(key, (5,), np.float64), jax.random.uniform(key, (5,), np.float64))
+    np.testing.assert_array_equal(draws.normal(key, (5,), float), jax.random.normal(key, (5,), float))
+    np.testing.assert_array_equal(draws.white(key, (5,), float), jax.random.normal(key, (5,), float))
+    np.testing.assert_array_equal(draws.bits(key, (5,), np.uint64), jax.random.bits(key, (5,), np.uint64))
 
 
 @pytest.mark.parametrize("span", [1, 2, 3, 1000, 2**16, 2**31 - 1])

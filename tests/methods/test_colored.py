@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evolve.core import Geometry
+from evolve.methods.again import Again
 from evolve.methods.colored import Colored
 from evolve.methods.covariance import Full
 
@@ -47,7 +48,33 @@ def test_a_sum_reaches_as_far_as_members_are_in_use(count):
     """The weights of the others are zero, as `recombination` leaves them."""
     directions, whole = drawn(False), rows(drawn(False), 0, SIZE)
     weights = np.where(np.arange(SIZE) < count, np.linspace(-1.0, 2.0, SIZE), 0.0)
-    found = jax.jit(lambda count, w: directions.total(count, (w,), lambda y, z, w: (w @ y, (y.T * w) @ y)))
+    found = jax.jit(lambda count, w: directions.total(count, (w,), lambda shape, y, z, w: (w @ y, (y.T * w) @ y)))
     mean, square = found(count, weights)
     np.testing.assert_allclose(mean, weights @ whole, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(square, (whole.T * weights) @ whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_batch_draws_no_more_than_its_neediest_asks_for():
+    """Under `vmap` a choice between a block and a window stays a choice, and gives what single ones give."""
+    directions, used = drawn(False), jnp.asarray([2, 3, 4])
+    ahead = jax.vmap(lambda used: directions.ahead(jnp.asarray(0), used).rows)
+    assert "cond[" in str(jax.make_jaxpr(ahead)(used))
+    held = jax.jit(ahead)(used)
+    np.testing.assert_array_equal(held[:, BLOCK:], 0.0)
+    np.testing.assert_allclose(held[1, :BLOCK], rows(directions, 0, BLOCK), rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(ahead)(used + 9)[2], rows(directions, 0, WINDOW), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("used", [5, 16, 30, 44])
+def test_copies_are_those_of_the_first_wherever_a_window_begins(used):
+    directions = drawn(False)
+    again = Again(directions, jnp.asarray(used), 3, SIZE)
+    whole = rows(directions, 0, SIZE)
+    expected = np.concatenate([whole[:used], whole[:3]])
+    for first in range(0, used + 3, WINDOW):
+        held = jax.jit(lambda first: again.ahead(first, used + 3))(jnp.asarray(first))
+        for begin in range(first, min(first + WINDOW, used + 3), BLOCK):
+            some = expected[begin : begin + BLOCK]
+            np.testing.assert_allclose(rows(held, begin, BLOCK)[: len(some)], some, rtol=1e-12)
