@@ -1,7 +1,7 @@
 """Random numbers as `jax.random` draws them, in a half to a quarter of the time on a CPU.
 
 There JAX runs Threefry as a loop over arrays, which goes through memory five times and takes the compiler up to a
-second for each place in a program that draws. Written out, its rounds become one pass that fuses with what comes after.
+second for each place in a program that draws. Written out, its rounds are one pass.
 Elsewhere, and for keys of another kind, `jax.random` itself draws.
 """
 
@@ -53,7 +53,9 @@ def bits(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.uint32) -> 
     if width not in (32, 64) or not _numbered(key, shape):
         return jax.random.bits(key, shape, dtype)
     high, low = _threefry(jax.random.key_data(key), jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape))
-    return high ^ low if width == 32 else (high.astype(dtype) << 32) | low.astype(dtype)
+    drawn = high ^ low if width == 32 else (high.astype(dtype) << 32) | low.astype(dtype)
+    # Without the barrier XLA would draw them once for each of their uses.
+    return jax.lax.optimization_barrier(drawn)
 
 
 @_drawing
@@ -100,8 +102,7 @@ def white(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array,
     """
     if canonicalize_dtype(dtype) != jnp.float64 or not _numbered(key, shape):
         return normal(key, shape, dtype)
-    # Without the barrier the bits would be computed once for each of their uses.
-    mantissa = jax.lax.optimization_barrier(bits(key, shape, jnp.uint64) >> jnp.uint64(12))
+    mantissa = bits(key, shape, jnp.uint64) >> jnp.uint64(12)
     return quantile((mantissa.astype(dtype) + 0.5) * 2.0**-52)
 
 

@@ -101,7 +101,8 @@ class Gaussian(Law):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw from N(0, 1)."""
-        return draws.normal(key, shape, dtype)
+        # Not by `draws.normal`: a batch of seeds of a network's population then takes longer to evaluate.
+        return jax.random.normal(key, shape, dtype)
 
 
 class Rademacher(Law):

@@ -37,7 +37,7 @@ class Whole:
             raise ValueError(f"Whole: the loss of {type(problem).__name__} is plain Python; call run instead.")
         self.least: int = jax.eval_shape(lambda: _first(problem, optimizer)).least
         self.bought = min(FAR, evaluations // forwards(problem, optimizer))
-        self.program: Program = compiled(_whole, self._task(problem, optimizer, 0))
+        self.program: Program = compiled(_whole, self._task(problem, optimizer, 0), quickly=True)
 
     def __call__(self, problem: Problem, optimizer: Optimizer, seed: int) -> tuple[Carry, dict[str, Any], Any]:
         """The last carry, its history row, and why it ended, as a place in `causes`."""

@@ -19,7 +19,9 @@ class Lowered:
 
 
 def test_an_option_that_xla_has_forgotten_is_left_out():
-    assert _compile(Lowered("INVALID_ARGUMENT: No such compile option: 'xla_cpu_use_fusion_emitters'")) == "compiled"
+    assert (
+        _compile(Lowered("INVALID_ARGUMENT: No such compile option: 'xla_cpu_use_fusion_emitters'"), True) == "compiled"
+    )
 
 
 def test_xla_still_says_so_in_these_words():
@@ -27,6 +29,10 @@ def test_xla_still_says_so_in_these_words():
         jax.jit(lambda x: x).lower(1.0).compile(compiler_options={"xla_cpu_no_such_option": False})
 
 
+def test_no_option_is_given_where_none_is_wanted():
+    assert _compile(Lowered("an option was given"), False) == "compiled"
+
+
 def test_other_errors_are_errors():
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
-        _compile(Lowered("RESOURCE_EXHAUSTED: no memory"))
+        _compile(Lowered("RESOURCE_EXHAUSTED: no memory"), True)
