@@ -101,7 +101,7 @@ class Gaussian(Law):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw from N(0, 1)."""
-        # Not by `draws.normal`: a batch of seeds of a network's population then takes longer to evaluate.
+        # Not by `draws.normal`: XLA evaluates a batch of seeds of a network's population slower behind it.
         return jax.random.normal(key, shape, dtype)
 
 
