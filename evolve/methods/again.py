@@ -58,7 +58,7 @@ class Again(Directions):
         rows = self.inner.batch(first, count)
 
         def mixed() -> Direction:
-            head = (self.first or self.inner).batch(0, self.copies)
+            head = (self.inner if self.first is None else self.first).batch(0, self.copies)
             copied = jax.tree.map(lambda leaf: leaf[(places - self.used) % self.copies], head)
             choose = jax.vmap(lambda own, row, copy: jnp.where(own, row, copy))
             return jax.tree.map(lambda row, copy: choose(places < self.used, row, copy), rows, copied)

@@ -83,23 +83,18 @@ class Colored(Directions):
     def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Held":
         """A window's, or where only its first block is in use, that one's."""
 
-        def few(operand: tuple["Colored", Any]) -> Float[Array, "window n"]:
-            colored, first = operand
-            return jnp.pad(colored.flat(first, self.block), ((0, self.window - self.block), (0, 0)))
+        def drawn(colored: Colored, first: Any, length: int) -> Float[Array, "window n"]:
+            return jnp.pad(colored.flat(first, length), ((0, self.window - length), (0, 0)))
 
-        def all_(operand: tuple["Colored", Any]) -> Float[Array, "window n"]:
-            colored, first = operand
-            return colored.flat(first, self.window)
-
-        rows = at_least(jnp.asarray(used - first > self.block, jnp.int32), [few, all_], (self, first))
-        return Held(rows, first, self.geometry, self.block, self.group)
+        rows = self._of_window(drawn, first, used)
+        return Held(jax.vmap(self.geometry.unravel)(rows), first, self.block, self.group)
 
     def one(self, i: Int[Array, ""] | int) -> Params:
         """Its window's row."""
         return self.geometry.unravel(self.flat(i, self.window)[i % self.window])
 
     def batch(self, first: Int[Array, ""] | int, count: int) -> Params:
-        """Cut from the windows that they lie in."""
+        """Cut from the windows that they lie in, as many as they can reach into."""
         most = -(-count // self.window) if isinstance(first, int) and first == 0 else (count - 2) // self.window + 2
         begins = first // self.window * self.window + self.window * jnp.arange(most)
         rows = jax.vmap(lambda begin: self.flat(begin, self.window))(begins).reshape(-1, self.geometry.size)
@@ -117,33 +112,35 @@ class Colored(Directions):
         z is the white noise for a shape that keeps it, else None. The weights of members not in use are zero.
         """
 
-        def sums(length: int) -> Callable[[Any], Any]:
-            def summed(operand: tuple["Colored", Any, tuple[Array, ...]]) -> Any:
-                colored, first, weights = operand
-                shape, z = colored.shape, colored.white(first, length)
-                some = [jax.lax.dynamic_slice(each, (first,), (length,)) for each in weights]
-                return part(shape, shape.color(z), z if shape.keeps_white else None, *some)
-
-            return summed
+        def summed(colored: Colored, first: Any, length: int, *weights: Array) -> Any:
+            shape, z = colored.shape, colored.white(first, length)
+            some = [jax.lax.dynamic_slice(each, (first,), (length,)) for each in weights]
+            return part(shape, shape.color(z), z if shape.keeps_white else None, *some)
 
         def add(loop: Any) -> Any:
             first, total = loop
-            many = jnp.asarray(count - first > self.block, jnp.int32)
-            more = at_least(many, [sums(self.block), sums(self.window)], (self, first, weights))
+            more = self._of_window(summed, first, count, *weights)
             return first + self.window, jax.tree.map(jnp.add, total, more)
 
         zero = jnp.zeros((), jnp.int32)
-        empty = jax.eval_shape(lambda: sums(self.block)((self, zero, weights)))
+        empty = jax.eval_shape(lambda: summed(self, zero, self.block, *weights))
         start = (zero, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty))
         return jax.lax.while_loop(lambda loop: loop[0] < count, add, start)[1]
 
+    def _of_window(self, compute: Callable[..., Any], first: Any, used: Any, *others: Array) -> Any:
+        """`compute(self, first, length, *others)`: of a window, or of its first block where no more is in use."""
 
-class Held(Directions):
+        def of(length: int) -> Callable[[Any], Any]:
+            return lambda operand: compute(operand[0], operand[1], length, *operand[2:])
+
+        many = jnp.asarray(used - first > self.block, jnp.int32)
+        return at_least(many, [of(self.block), of(self.window)], (self, first, *others))
+
+
+class Held(Stored):
     """Some successive members' directions, drawn already, by the numbers that the members have among all."""
 
-    rows: Float[Array, "held n"]
     first: Int[Array, ""]
-    geometry: Geometry
     size: int = eqx.field(static=True)  # of a block
     pairs: int = eqx.field(static=True)
 
@@ -159,15 +156,16 @@ class Held(Directions):
 
     def one(self, i: Int[Array, ""] | int) -> Params:
         """Its row."""
-        return self.geometry.unravel(self.rows[i - self.first])
+        return super().one(i - self.first)
 
     def batch(self, first: Int[Array, ""] | int, count: int) -> Params:
         """Their rows."""
-        return jax.vmap(self.geometry.unravel)(jax.lax.dynamic_slice_in_dim(self.rows, first - self.first, count))
+        return super().batch(first - self.first, count)
 
     def combine(self, weights: Float[Array, " size"]) -> Params:
         """Of those that are held."""
-        return self.geometry.unravel(jax.lax.dynamic_slice_in_dim(weights, self.first, len(self.rows)) @ self.rows)
+        held = jax.tree.leaves(self.tree)[0].shape[0]
+        return super().combine(jax.lax.dynamic_slice_in_dim(weights, self.first, held))
 
 
 def weigh(

@@ -19,9 +19,8 @@ class Lowered:
 
 
 def test_an_option_that_xla_has_forgotten_is_left_out():
-    assert (
-        _compile(Lowered("INVALID_ARGUMENT: No such compile option: 'xla_cpu_use_fusion_emitters'"), True) == "compiled"
-    )
+    lowered = Lowered("INVALID_ARGUMENT: No such compile option: 'xla_cpu_use_fusion_emitters'")
+    assert _compile(lowered, True) == "compiled"
 
 
 def test_xla_still_says_so_in_these_words():
