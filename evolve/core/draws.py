@@ -115,7 +115,7 @@ def quantile(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(jnp.abs(q) <= 0.425, near, jnp.sign(q) * tail)
 
 
-def head(key: PRNGKeyArray, some: int, shape: tuple[int, ...], dtype: Any) -> Float[Array, "some *rest"]:
+def head(key: PRNGKeyArray, some: int, shape: tuple[int, ...], dtype: Any) -> Float[Array, " some *rest"]:
     """The first rows of `white(key, shape, dtype)`, drawn alone where a number depends on its place only."""
     if _numbered(key, shape):
         return white(key, (some, *shape[1:]), dtype)
@@ -129,7 +129,7 @@ def _numbered(key: PRNGKeyArray, shape: tuple[int, ...]) -> bool:
     return threefry and jax.default_backend() == "cpu" and math.prod(shape) < 2**32
 
 
-def _threefry(key: UInt[Array, "two"], low: UInt[Array, "*shape"]) -> tuple[Array, Array]:
+def _threefry(key: UInt[Array, " two"], low: UInt[Array, "*shape"]) -> tuple[Array, Array]:
     """The block cipher's 64 bits for each counter, whose upper half is zero."""
     keys = key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(_PARITY)
     one, two = jnp.zeros_like(low) + keys[0], low + keys[1]
