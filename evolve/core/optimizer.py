@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.population import Population
-from evolve.core.trees import Params, select
+from evolve.core.trees import Params, keep
 
 _WANTED = {
     "gradient": "it learns from a gradient; give evolve.core.graded(problem, population, key).",
@@ -109,7 +109,7 @@ class Optimizer(eqx.Module):
         else:
             learned = self.learn(state, population, clean)
         # Finite losses may still overflow on their way: what cannot be deployed is not learned.
-        return select(jnp.any(finite) & _all_finite(self.answer(learned)), learned, state)
+        return keep(jnp.any(finite) & _all_finite(self.answer(learned)), learned, state)
 
 
 class Growing(Optimizer):

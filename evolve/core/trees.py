@@ -51,6 +51,12 @@ def select(condition: Bool[Array, ""], yes: Params, no: Params) -> Params:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b).astype(jnp.asarray(b).dtype), yes, no)
 
 
+def keep(condition: Bool[Array, ""], new: Params, old: Params) -> Params:
+    """`select` for a condition that nearly always holds: then nothing is copied, unless under `vmap`."""
+    typed = jax.tree.map(lambda a, b: jnp.asarray(a).astype(jnp.asarray(b).dtype), new, old)
+    return jax.lax.cond(condition, lambda: typed, lambda: jax.tree.map(jnp.asarray, old))
+
+
 def take(tree: Params, index: Any) -> Params:
     """Index the leading axis of every leaf."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -1,6 +1,7 @@
 """OpenAI-ES against algorithm 2 of Salimans et al. (2017) in NumPy, with Adam from optax."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -100,3 +101,15 @@ def test_a_generation_without_a_whole_pair_leaves_the_state_as_it_was():
     after = tell(optimizer, state, population, np.array([np.nan, 1.0, 2.0, np.inf]))
     for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+def test_a_generation_can_be_differentiated():
+    """Forwards and backwards: ranks do not depend on the start, so the step moves along with it."""
+
+    def after(start):
+        state = PLAIN.init(start, jax.random.key(0))
+        population = PLAIN.ask(state, jax.random.key(1))
+        return PLAIN.answer(PLAIN.tell(state, population, jnp.sum(population.members() ** 2, axis=1)))
+
+    for jacobian in (jax.jacrev, jax.jacfwd):
+        np.testing.assert_allclose(jax.jit(jacobian(after))(jnp.ones(3)), np.eye(3), rtol=1e-12)
