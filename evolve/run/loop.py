@@ -1,7 +1,7 @@
 """The one loop: ask, evaluate, tell, scanned inside one compiled program between two watch points."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -22,25 +22,39 @@ from evolve.run.history import stride
 ROWS = 1024  # history rows that one block of generations may fill
 
 
-class Carry(eqx.Module):
-    """All that a run is between two generations. Resuming needs this and the run's configuration, nothing else."""
+class Position(eqx.Module):
+    """Where a method is between two generations."""
 
     state: Any
+    generation: Int[Array, ""]
+
+    @classmethod
+    def start(cls, optimizer: Optimizer, params: Params, key: PRNGKeyArray) -> Self:
+        """Before the first generation."""
+        # A number that takes its type from its neighbours would come back from a checkpoint with one of its own.
+        return jax.tree.map(_firm, cls(optimizer.init(params, key), jnp.zeros((), jnp.int32), **cls._books(params)))
+
+    @classmethod
+    def _books(cls, params: Params) -> dict[str, Any]:
+        """What else is kept, before the first generation."""
+        del params
+        return {}
+
+
+class Carry(Position):
+    """All that a run is between two generations. Resuming needs this and the run's configuration, nothing else."""
+
     best: Params  # the best member seen; the start where the problem is noisy
     best_loss: Float[Array, ""]
     loss: Float[Array, ""]  # of the last generation's best member
     mean: Float[Array, ""]  # of the last generation
-    generation: Int[Array, ""]
     failed: Int[Array, ""]
 
     @classmethod
-    def start(cls, optimizer: Optimizer, params: Params, key: PRNGKeyArray) -> "Carry":
-        """Before the first generation."""
-        zero = jnp.zeros((), jnp.int32)
+    def _books(cls, params: Params) -> dict[str, Any]:
         infinite, unknown = (jnp.full((), value, float_dtype()) for value in (jnp.inf, jnp.nan))
-        carry = cls(optimizer.init(params, key), params, infinite, unknown, unknown, zero, zero)
-        # A number that takes its type from its neighbours would come back from a checkpoint with one of its own.
-        return jax.tree.map(_firm, carry)
+        losses = {"best_loss": infinite, "loss": unknown, "mean": unknown}
+        return losses | {"best": params, "failed": jnp.zeros((), jnp.int32)}
 
 
 class Task(eqx.Module):
@@ -71,10 +85,10 @@ def keys_of(run_key: PRNGKeyArray, generation: Int[Array, ""]) -> tuple[PRNGKeyA
     return ask, evaluate
 
 
-def ask(task: Task, carry: Carry, run_key: PRNGKeyArray) -> tuple[Population, PRNGKeyArray]:
+def ask(task: Task, at: Position, run_key: PRNGKeyArray) -> tuple[Population, PRNGKeyArray]:
     """The next generation's members, and the key to evaluate them with."""
-    ask_key, evaluate_key = keys_of(run_key, carry.generation + 1)
-    return task.optimizer.ask(carry.state, ask_key), evaluate_key
+    ask_key, evaluate_key = keys_of(run_key, at.generation + 1)
+    return task.optimizer.ask(at.state, ask_key), evaluate_key
 
 
 def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry:
@@ -121,7 +135,7 @@ def causes(optimizer: Optimizer) -> tuple[str | None, ...]:
 
 def due(task: Task, carry: Carry, seen: Seen, until: Any) -> tuple[Bool[Array, "*seeds"], Int[Array, ""]]:
     """Which seeds go on now, and the generation before theirs: those that lag behind catch up first."""
-    going = (seen[1] == 0) & each_seed(task, lambda carry: _bought(task, carry) & (carry.generation < until))(carry)
+    going = (seen[1] == 0) & each_seed(task, lambda carry: bought(task, carry) & (carry.generation < until))(carry)
     now = jnp.min(jnp.where(going, carry.generation, FAR))
     return going & (carry.generation == now), now
 
@@ -143,11 +157,11 @@ def _cause(task: Task, carry: Carry) -> Int[Array, ""]:
     return jnp.where(_reached(task, carry), 1, jnp.where(stop > 0, stop + 1, 0))
 
 
-def _bought(task: Task, carry: Carry) -> Bool[Array, ""]:
-    """The budget buys another generation; the first is always bought."""
-    optimizer, state = task.optimizer, carry.state
-    spent = carry.generation * task.least + optimizer.extra(state) + optimizer.more(state)
-    return (carry.generation == 0) | (spent + task.least <= task.evaluations)
+def bought(task: Task, at: Position) -> Bool[Array, ""]:
+    """Whether the budget buys another generation; the first is always bought."""
+    optimizer, state = task.optimizer, at.state
+    spent = at.generation * task.least + optimizer.extra(state) + optimizer.more(state)
+    return (at.generation == 0) | (spent + task.least <= task.evaluations)
 
 
 def step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:

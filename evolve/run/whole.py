@@ -6,18 +6,20 @@ import jax
 import jax.numpy as jnp
 
 from evolve.backend import Device
+from evolve.backend.device import ask_oracle
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem
 from evolve.run.budget import FAR, forwards
 from evolve.run.compiled import Program, compiled
-from evolve.run.loop import Carry, Seen, Task, begin, due, look, step
+from evolve.run.loop import Position, Task, ask, bought
 from evolve.run.prepare import start
 
 
 class Whole:
     """A run as a function of problem, optimizer and seed, which may differ from call to call in numbers alone.
 
-    What it gives is what `run` gives, less history, watchers and checkpoints. It may be called from several threads.
+    It goes through the generations that `run` goes through, and keeps no books of its own: what is wanted of a run,
+    such as its best member, is in the method's state (`Recorded`, say). It may be called from several threads.
 
     Parameters
     ----------
@@ -39,8 +41,8 @@ class Whole:
         self.bought = min(FAR, evaluations // forwards(problem, optimizer))
         self.program: Program = compiled(_whole, self._task(problem, optimizer, 0), quickly=True)
 
-    def __call__(self, problem: Problem, optimizer: Optimizer, seed: int) -> tuple[Carry, dict[str, Any], Any]:
-        """The last carry, its history row, and why it ended, as a place in `causes`."""
+    def __call__(self, problem: Problem, optimizer: Optimizer, seed: int) -> tuple[Any, Any]:
+        """The method's last state, and why it ended: a place in its `reasons` counted from 1, or 0 for the budget."""
         return self.program.call(self._task(problem, optimizer, seed))
 
     def _task(self, problem: Problem, optimizer: Optimizer, seed: int) -> Task:
@@ -48,14 +50,16 @@ class Whole:
         return Task(problem, optimizer, key, target, jnp.int32(self.bought), Device(), None, self.least)
 
 
-def _whole(task: Task) -> tuple[Carry, dict[str, Any], Any]:
-    def generation(now: tuple[Carry, Seen]) -> tuple[Carry, Seen]:
-        carry = step(task, now[0], task.run_key)
-        return carry, look(task, carry)
+def _whole(task: Task) -> tuple[Any, Any]:
+    def generation(now: tuple[Position, Any]) -> tuple[Position, Any]:
+        population, key = ask(task, now[0], task.run_key)
+        losses = ask_oracle(task.backend, task.problem, task.optimizer, population, key)
+        state = task.optimizer.tell(now[0].state, population, losses)
+        return Position(state, now[0].generation + 1), task.optimizer.stop(state)
 
-    carry = Carry.start(task.optimizer, *start(task.problem, task.run_key))
-    carry, seen = jax.lax.while_loop(lambda now: due(task, *now, FAR)[0], generation, (carry, begin(task, carry)))
-    return carry, *seen
+    first = Position.start(task.optimizer, *start(task.problem, task.run_key)), jnp.zeros((), jnp.int32)
+    last, reason = jax.lax.while_loop(lambda now: (now[1] == 0) & bought(task, now[0]), generation, first)
+    return last.state, reason
 
 
 def _first(problem: Problem, optimizer: Optimizer) -> Any:

@@ -20,7 +20,6 @@ from evolve.compare.suite.suite import Case, Log, Suite
 from evolve.core.optimizer import Optimizer
 from evolve.core.trees import float_dtype
 from evolve.run.budget import FAR, Budget, answers
-from evolve.run.loop import causes
 from evolve.run.options import check_names
 from evolve.run.prepare import seeds_of
 from evolve.run.whole import Whole
@@ -115,11 +114,11 @@ def _outcome(entry: Entry, optimizer: Optimizer, suite: Suite, shared: dict[str,
         for found in _each(whole, suite, optimizer, at, shared["seed"]):
             done.append(found)
             shared["live"].part(len(done), len(suite.cases))
-        records, lost, ends = zip(*done, strict=True)
-        names = ["evaluations", *causes(recorded(suite.cases[0], optimizer, at))[1:]]
+        records, ends = zip(*done, strict=True)
+        names = ["evaluations", *recorded(suite.cases[0], optimizer, at).reasons]
         log = Log.of(records, at, [str(names[end]) for end in ends])
         costs = {"seconds": time.perf_counter() - start, "compile_seconds": whole.program.seconds}
-        facts = costs | {"memory": whole.program.memory, "failed": tuple(map(int, lost))}
+        facts = costs | {"memory": whole.program.memory, "failed": tuple(int(record.failed) for record in records)}
         return _ended(entry, log, answers(optimizer), facts), log
     except KeyboardInterrupt:
         return replace(entry, status="interrupted"), None
@@ -133,7 +132,7 @@ def recorded(case: Case, optimizer: Optimizer, at: np.ndarray) -> Recorded:
 
 
 def _each(whole: Whole, suite: Suite, optimizer: Optimizer, at: np.ndarray, seed: int) -> Iterator[Any]:
-    """Every case's record, failed members and cause, in order, computed on all cores.
+    """Every case's record and why it ended, in order, computed on all cores.
 
     An accelerator does one thing at a time; the CPU's programs are small and use one core each. Whoever stops early
     waits for the runs that have begun.
@@ -141,8 +140,8 @@ def _each(whole: Whole, suite: Suite, optimizer: Optimizer, at: np.ndarray, seed
 
     def one(case: Case) -> Any:
         with jax.enable_x64(True):  # the setting belongs to a thread
-            carry, _, cause = whole(case.problem, recorded(case, optimizer, at), case.seed(seed))
-            return jax.device_get((carry.state.record, carry.failed, cause))
+            state, reason = whole(case.problem, recorded(case, optimizer, at), case.seed(seed))
+            return jax.device_get((state.record, reason))
 
     workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
     pool = ThreadPoolExecutor(workers)

@@ -36,6 +36,7 @@ class Record(eqx.Module):
     """
 
     evaluations: Int[Array, ""]  # made so far
+    failed: Int[Array, ""]  # members
     best: Float[Array, ""]  # the lowest gap so far
     hits: Int[Array, " targets"]  # the evaluation that first reached a target; 0 where none has
     gaps: Float[Array, " targets"]  # its gap
@@ -85,7 +86,7 @@ class Recorded(Wrapper):
         zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, float_dtype())
         hits, gaps = jnp.zeros(len(self.targets), jnp.int32), jnp.full(len(self.targets), jnp.inf, float_dtype())
         blank = jnp.full(len(self.moments), jnp.inf, float_dtype())
-        return RecordedState(inner, Record(zero, infinite, hits, gaps, blank, blank))
+        return RecordedState(inner, Record(zero, zero, infinite, hits, gaps, blank, blank))
 
     def ask(self, state: RecordedState, key: PRNGKeyArray) -> Population:
         """The method's members."""
@@ -116,9 +117,13 @@ class Recorded(Wrapper):
         passed = (self.moments > record.evaluations) & (self.moments <= after)
         seen = _Seen(self.targets, self.moments, passed, self.f_opt, used, cost)
         losses = values.astype(record.best.dtype)
-        best = jnp.minimum(record.best, population.brief(_lowest, losses, seen))
+        low, good = population.brief(_lowest, losses, seen)
+        best = jnp.minimum(record.best, low)
         due = jnp.any(passed) | jnp.any((best <= self.targets) & (record.hits == 0))
-        return Record(after, best, *population.brief(_lines, losses, due, seen, record))
+        # Most generations pass nothing, and a running minimum would cost more than they do.
+        old = (record.hits, record.gaps, record.bests, record.losses)
+        lines = refresh(due, lambda x: x[0].brief(_lines, *x[1:]), (population, losses, seen, record), old)
+        return Record(after, record.failed + used - good, best, *lines)
 
 
 class _Seen(eqx.Module):
@@ -148,11 +153,11 @@ class _Seen(eqx.Module):
         return hits, gaps, bests, jnp.where(self.passed, losses[member], record.losses)
 
 
-def _lowest(losses: Float[Array, " size"], seen: _Seen) -> Float[Array, ""]:
-    return jnp.min(seen.gaps(losses))
+def _lowest(losses: Float[Array, " size"], seen: _Seen) -> tuple[Array, Array]:
+    """The lowest gap, and how many members did not fail."""
+    gaps = seen.gaps(losses)
+    return jnp.min(gaps), jnp.sum(jnp.isfinite(gaps), dtype=jnp.int32)
 
 
-def _lines(losses: Float[Array, " size"], due: Bool[Array, ""], seen: _Seen, record: Record) -> tuple[Array, ...]:
-    """The record's lines; most generations pass nothing, and a running minimum would cost more than they do."""
-    old = (record.hits, record.gaps, record.bests, record.losses)
-    return refresh(due, lambda operand: operand[1].lines(operand[0], operand[2]), (losses, seen, record), old)
+def _lines(losses: Float[Array, " size"], seen: _Seen, record: Record) -> tuple[Array, ...]:
+    return seen.lines(losses, record)
