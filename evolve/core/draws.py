@@ -21,6 +21,8 @@ _drawing = partial(jax.jit, static_argnames=("shape", "dtype"))
 _ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 
+_MANY = 1 << 14  # numbers that are worth a loop of their own
+
 # Wichura (1988), Algorithm AS 241, Applied Statistics 37, 477-484: PPND16's numerators and denominators, from the
 # constant term on, near the median and in both parts of a tail.
 # fmt: off
@@ -52,10 +54,8 @@ def bits(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.uint32) -> 
     width = dtype.itemsize * 8
     if width not in (32, 64) or not _numbered(key, shape):
         return jax.random.bits(key, shape, dtype)
-    high, low = _threefry(jax.random.key_data(key), jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape))
-    drawn = high ^ low if width == 32 else (high.astype(dtype) << 32) | low.astype(dtype)
     # Without the barrier XLA would draw them once for each of their uses.
-    return jax.lax.optimization_barrier(drawn)
+    return jax.lax.optimization_barrier(_bits(key, _count(math.prod(shape)).reshape(shape), dtype))
 
 
 @_drawing
@@ -67,12 +67,7 @@ def uniform(
     info = jnp.finfo(dtype)
     if info.bits not in (32, 64):
         return jax.random.uniform(key, shape, dtype, low, high)
-    low, high = jnp.asarray(low, dtype), jnp.asarray(high, dtype)
-    whole = jnp.dtype(f"uint{info.bits}")
-    one = jax.lax.bitcast_convert_type(jnp.ones((), dtype), whole)
-    mantissa = bits(key, shape, whole) >> jnp.asarray(info.bits - info.nmant, whole)
-    unit = jax.lax.bitcast_convert_type(mantissa | one, dtype) - 1
-    return jnp.maximum(low, unit * (high - low) + low)
+    return _between(bits(key, shape, f"uint{info.bits}"), dtype, low, high)
 
 
 def integers(key: PRNGKeyArray, shape: tuple[int, ...], low: Any, high: Any) -> Int[Array, "*shape"]:
@@ -90,8 +85,30 @@ def normal(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array
     dtype = canonicalize_dtype(dtype)
     if dtype not in (jnp.float32, jnp.float64):
         return jax.random.normal(key, shape, dtype)
-    low = jnp.nextafter(jnp.asarray(-1, dtype), jnp.asarray(0, dtype))
-    return jnp.asarray(math.sqrt(2), dtype) * jax.lax.erf_inv(uniform(key, shape, dtype, low, 1.0))
+    return _normal(bits(key, shape, f"uint{8 * dtype.itemsize}"), dtype)
+
+
+@_drawing
+def stored(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "*shape"]:
+    """`normal`, drawn into memory before anything uses it.
+
+    XLA would else draw the noise of a network's bias anew for every example, and that of its weights number by number,
+    in the order in which a matrix product wants them.
+    """
+    dtype = canonicalize_dtype(dtype)
+    if dtype not in (jnp.float32, jnp.float64) or not _numbered(key, shape):
+        return jax.random.normal(key, shape, dtype)
+    size = math.prod(shape)
+    half = -(-size // 2)
+
+    # A loop is not fused with what comes after it. Its last result is drawn by all cores; one written to its place
+    # in an array would not be.
+    def draw(i: Array, halves: tuple[Array, Array]) -> tuple[Array, Array]:
+        return halves[1], _normal(_bits(key, i * jnp.uint32(half) + _count(half), f"uint{8 * dtype.itemsize}"), dtype)
+
+    zero = jnp.zeros(half, dtype)
+    halves = jax.lax.fori_loop(jnp.uint32(0), jnp.uint32(2), draw, (zero, zero))
+    return jnp.concatenate(halves)[:size].reshape(shape)
 
 
 @_drawing
@@ -101,7 +118,7 @@ def white(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array,
     Its last digit may change with the shape that is drawn, so it serves where that is only rounding.
     """
     if canonicalize_dtype(dtype) != jnp.float64 or not _numbered(key, shape):
-        return normal(key, shape, dtype)
+        return (normal if math.prod(shape) < _MANY else stored)(key, shape, dtype)
     mantissa = bits(key, shape, jnp.uint64) >> jnp.uint64(12)
     return quantile((mantissa.astype(dtype) + 0.5) * 2.0**-52)
 
@@ -127,6 +144,32 @@ def _numbered(key: PRNGKeyArray, shape: tuple[int, ...]) -> bool:
     placed: bool = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     threefry = placed and str(jax.random.key_impl(key)) == "threefry2x32"
     return threefry and jax.default_backend() == "cpu" and math.prod(shape) < 2**32
+
+
+def _count(size: int) -> UInt[Array, " size"]:
+    return jax.lax.iota(jnp.uint32, size)
+
+
+def _bits(key: PRNGKeyArray, places: UInt[Array, "*shape"], dtype: Any) -> UInt[Array, "*shape"]:
+    """Those of numbers at these places."""
+    high, low = _threefry(jax.random.key_data(key), places)
+    dtype = jnp.dtype(dtype)
+    return high ^ low if dtype.itemsize == 4 else (high.astype(dtype) << 32) | low.astype(dtype)
+
+
+def _between(drawn: UInt[Array, "*shape"], dtype: Any, low: Any, high: Any) -> Float[Array, "*shape"]:
+    """Bits as uniform numbers, their upper ones as the mantissa."""
+    low, high, info = jnp.asarray(low, dtype), jnp.asarray(high, dtype), jnp.finfo(dtype)
+    one = jax.lax.bitcast_convert_type(jnp.ones((), dtype), drawn.dtype)
+    mantissa = drawn >> jnp.asarray(info.bits - info.nmant, drawn.dtype)
+    unit = jax.lax.bitcast_convert_type(mantissa | one, dtype) - 1
+    return jnp.maximum(low, unit * (high - low) + low)
+
+
+def _normal(drawn: UInt[Array, "*shape"], dtype: Any) -> Float[Array, "*shape"]:
+    """Bits as standard normal numbers, by the quantile of uniform ones."""
+    low = jnp.nextafter(jnp.asarray(-1, dtype), jnp.asarray(0, dtype))
+    return jnp.asarray(math.sqrt(2), dtype) * jax.lax.erf_inv(_between(drawn, dtype, low, 1.0))
 
 
 def _threefry(key: UInt[Array, " two"], low: UInt[Array, "*shape"]) -> tuple[Array, Array]:

@@ -101,8 +101,7 @@ class Gaussian(Law):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw from N(0, 1)."""
-        # Not by `draws.normal`: XLA evaluates a batch of seeds of a network's population slower behind it.
-        return jax.random.normal(key, shape, dtype)
+        return draws.stored(key, shape, dtype)
 
 
 class Rademacher(Law):

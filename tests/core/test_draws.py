@@ -8,7 +8,7 @@ import scipy.special
 
 from evolve.core import draws
 
-SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 4)]
+SHAPES = [(), (0, 2), (1,), (7,), (3, 5), (2, 3, 4)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -24,6 +24,7 @@ def test_the_numbers_are_those_of_jax(shape):
         ours, theirs = draws.normal(key, shape, dtype), jax.random.normal(key, shape, dtype)
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(draws.stored(key, shape, dtype), theirs)
         np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
 
 
@@ -46,8 +47,9 @@ def test_whole_numbers_are_those_of_jax(span):
 
 def test_a_batch_of_keys_draws_what_each_draws():
     keys = jax.random.split(jax.random.key(1), 4)
-    batch = jax.jit(jax.vmap(lambda key: draws.normal(key, (3, 2), jnp.float32)))(keys)
-    np.testing.assert_array_equal(batch, [jax.random.normal(key, (3, 2)) for key in keys])
+    for law in (draws.normal, draws.stored):
+        batch = jax.jit(jax.vmap(lambda key, law=law: law(key, (3, 2), jnp.float32)))(keys)
+        np.testing.assert_array_equal(batch, [jax.random.normal(key, (3, 2)) for key in keys])
 
 
 @pytest.mark.usefixtures("x64")
@@ -65,6 +67,7 @@ def test_keys_of_every_kind_are_taken(impl, partitionable):
         key = jax.random.key(0, impl=impl)
         whole = draws.normal(key, (6, 3), jnp.float32)
         np.testing.assert_array_equal(whole, jax.random.normal(key, (6, 3)))
+        np.testing.assert_array_equal(draws.stored(key, (6, 3), jnp.float32), whole)
         np.testing.assert_array_equal(draws.head(key, 2, (6, 3), jnp.float32), whole[:2])
         np.testing.assert_array_equal(draws.bits(key, (5,)), jax.random.bits(key, (5,)))
 
