@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from laws.harness import (
-    BENDS,
     SHAPE,
     WORST,
     N,
@@ -93,30 +94,32 @@ def test_shifting_problem_and_start_shifts_the_run(name):
         close(other, status, 1e-8)
 
 
+@eqx.filter_jit
+def turned_beside(optimizer, plain, other, by, pair, key):
+    """A generation of two runs, the other's draws those of the first one turned; their states and scales."""
+    state, twin = pair
+    population, own = (optimizer.ask(each, key) for each in pair)
+    image = turned(population, own.center, by)
+    one, two = (
+        ask_oracle(Device(), problem, optimizer, drawn, key) for problem, drawn in ((plain, population), (other, image))
+    )
+    return (optimizer.tell(state, population, one), optimizer.tell(twin, image, two)), (population.scale, own.scale)
+
+
 @pytest.mark.usefixtures("x64")
 @each("rotation")
-def test_rotating_problem_start_and_draws_rotates_the_run(name):
+@settings(max_examples=4)
+@given(by=st.integers(0, 2**32 - 1), seed=st.integers(0, 2**32 - 1))
+def test_rotating_problem_start_and_draws_rotates_the_run(name, by, seed):
     """The draws are isotropic, so the rotated draws are as good as any: given them, all that is learned rotates."""
-    optimizer, by = numeric(ROWS[name].optimizer), rotation(2)
+    optimizer, by = numeric(ROWS[name].optimizer), rotation(by)
     plain = landscape("rosenbrock", start=np.linspace(-0.5, 0.5, N))
     other = landscape("rosenbrock", start=by @ plain.start, rotation=by.T)
-
-    @jax.jit
-    def generation(state, twin, key):
-        population = optimizer.ask(state, key)
-        own = optimizer.ask(twin, key)
-        image = turned(population, own.center, by)
-        one, two = (
-            ask_oracle(Device(), problem, optimizer, drawn, key)
-            for problem, drawn in ((plain, population), (other, image))
-        )
-        return optimizer.tell(state, population, one), optimizer.tell(twin, image, two), population.scale, own.scale
-
-    state, twin = begin(optimizer, plain)[0], begin(optimizer, other)[0]
+    pair = begin(optimizer, plain)[0], begin(optimizer, other)[0]
     for t in range(12):
-        state, twin, *scales = generation(state, twin, jax.random.key(t))
+        pair, scales = turned_beside(optimizer, plain, other, by, pair, jax.random.fold_in(jax.random.key(seed), t))
         np.testing.assert_allclose(*scales, rtol=1e-8)
-    (here, status), (there, other) = (look(optimizer, s) for s in (state, twin))
+    (here, status), (there, other) = (look(optimizer, state) for state in pair)
     assert np.linalg.norm(here.reshape(-1) - plain.start) > 1e-3
     np.testing.assert_allclose(there.reshape(-1), by @ here.reshape(-1), rtol=0, atol=1e-8 * np.linalg.norm(here))
     close(other, status, 1e-7)
@@ -124,15 +127,37 @@ def test_rotating_problem_start_and_draws_rotates_the_run(name):
 
 @pytest.mark.usefixtures("x64")
 @each("ranks")
-def test_increasing_transformations_leave_the_run_bit_identical(name):
+@settings(max_examples=5)
+@given(factor=st.floats(-3, 3), power=st.floats(0.2, 3), level=st.floats(-10, 10), seed=st.integers(0, 2**32 - 1))
+def test_increasing_transformations_leave_the_run_bit_identical(name, factor, power, level, seed):
     optimizer, seen = ROWS[name].optimizer, []
-    for bend in range(len(BENDS)):
-        problem = landscape("ellipsoid", bend=bend)
-        state, key = begin(optimizer, problem)
+    for bend in ({}, {"factor": 10.0**factor, "power": power, "level": level}):
+        problem = landscape("ellipsoid", **bend)
+        state, key = begin(optimizer, problem, seed)
         state, _ = advance(optimizer, problem, state, key, 8)
         seen.append((look(optimizer, state), members(ask(optimizer, state, key))))
-    for other in seen[1:]:
-        same_bits(other, seen[0])
+    same_bits(*seen)
+
+
+@pytest.mark.usefixtures("x64")
+@each("scale")
+@settings(max_examples=5)
+@given(power=st.floats(-6, 6), seed=st.integers(0, 2**32 - 1))
+def test_scaling_problem_start_and_radius_scales_the_run(name, power, seed):
+    """No unit of length is special: sigma is all that knows one."""
+    optimizer, factor, seen = ROWS[name].optimizer, 10.0**power, []
+    wide = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * factor if _is_sigma(path) else leaf, optimizer)
+    for scale, own in ((1.0, optimizer), (factor, wide)):
+        plain = landscape("ellipsoid")
+        problem = landscape("ellipsoid", scale=scale, start=plain.start * scale)
+        state, key = begin(own, problem, seed)
+        state, _ = advance(own, problem, state, key, 8)
+        seen.append((look(own, state)[0] / scale, members(ask(own, state, key)) / scale))
+    close(seen[1], seen[0], 1e-8)
+
+
+def _is_sigma(path) -> bool:
+    return jax.tree_util.keystr(path[-1:]) == ".sigma"
 
 
 @pytest.mark.usefixtures("x64")
@@ -192,8 +217,8 @@ def test_a_generation_in_which_all_fail_leaves_the_state_bit_identical(name):
 @each()
 def test_interrupted_and_resumed_anywhere_is_bit_identical(name, tmp_path):
     optimizer, problem = numeric(ROWS[name].optimizer), landscape("rosenbrock")
-    whole = evolve.run(problem, optimizer, seed=3, generations=4)
-    for stop in (1, 2, 3, 4):  # after every generation
+    whole = evolve.run(problem, optimizer, seed=3, generations=3)
+    for stop in (1, 2, 3):  # after every generation
         resumed = evolve.run(problem, optimizer, seed=3, generations=stop, directory=tmp_path, resume=stop > 1)
     same_bits((resumed.state, resumed.answer, resumed.loss), (whole.state, whole.answer, whole.loss))
     timeless = [{k: v for k, v in r.history.items() if k != "seconds"} for r in (resumed, whole)]

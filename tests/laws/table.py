@@ -43,7 +43,7 @@ class Row(NamedTuple):
         Forward passes in which it reaches the target of `GOALS`, or the reason why it cannot within `PATIENCE`.
     claims
         "ranks": only the order of losses counts. "rotation": no axis is special. "places": of tied members one
-        is kept, so that ties are decided by place instead of being shared.
+        is kept, so that ties are decided by place instead of being shared. "scale": sigma is its only length.
     """
 
     optimizer: Optimizer
@@ -73,20 +73,20 @@ ROWS: dict[str, Row] = {
     "PGPE adam": Row(PGPE(16, 0.1, update=optax.adam(0.02), shaping=z_score), 1900, AXES, 42_000),
     "ARS": Row(ARS(16, 0.01, 0.01), 2500, STEEP, 20_000, "rotation"),
     "ARS top low-rank": Row(ARS(16, 0.01, 0.01, Antithetic(LowRank(1)), TopPairs(0.5)), 2000, STEEP, 12_000),
-    "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation"),
-    "CMAES passive mirrored": Row(CMAES(0.5, 16, False, mirrored=True), 800, 3500, 3500, "ranks rotation"),
-    "Restarts": Row(Restarts(CMAES(0.5, 16), "bipop", 3), 800, 2500, 3500, "ranks rotation places"),
-    "Uncertainty": Row(UncertaintyHandling(CMAES(0.5, 14, stopping=None)), 800, 2500, 3500, "ranks rotation"),
+    "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation scale"),
+    "CMAES passive mirrored": Row(CMAES(0.5, 16, False, mirrored=True), 800, 3500, 3500, "ranks rotation scale"),
+    "Restarts": Row(Restarts(CMAES(0.5, 16), "bipop", 3), 800, 2500, 3500, "ranks rotation places scale"),
+    "Uncertainty": Row(UncertaintyHandling(CMAES(0.5, 14, stopping=None)), 800, 2500, 3500, "ranks rotation scale"),
     "Bounded": Row(Bounded(CMAES(0.5, 16), -99.0, 99.0), 800, 2500, 3500, "ranks rotation"),
     "Integers": Row(Integers(CMAES(0.5, 16), step=1e-5), 800, 3000, 3500, "ranks"),
-    "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks"),
-    "SNES": Row(SNES(0.5, 16), 800, AXES, 65_000, "ranks"),
-    "SNES rates": Row(SNES(0.5, 16, 0.9, 0.2), 1100, AXES, 60_000, "ranks"),
-    "XNES": Row(XNES(0.5, 16), 1200, 3000, 3000, "ranks rotation"),
-    "XNES rates": Row(XNES(0.5, 16, 0.9, 0.2, 0.2), 1200, 3000, 3000, "ranks rotation"),
-    "CRFMNES": Row(CRFMNES(0.5, 16), 450, 100_000, 2400, "ranks"),
-    "MAES": Row(MAES(0.5, 16), 800, 3500, 3500, "ranks rotation"),
-    "LMMAES": Row(LMMAES(0.5, 16, stopping=None), 1500, 80_000, 6000, "ranks rotation"),
+    "SepCMAES": Row(SepCMAES(0.1, 16), 800, AXES, 18_000, "ranks scale"),
+    "SNES": Row(SNES(0.5, 16), 800, AXES, 65_000, "ranks scale"),
+    "SNES rates": Row(SNES(0.5, 16, 0.9, 0.2), 1100, AXES, 60_000, "ranks scale"),
+    "XNES": Row(XNES(0.5, 16), 1200, 3000, 3000, "ranks rotation scale"),
+    "XNES rates": Row(XNES(0.5, 16, 0.9, 0.2, 0.2), 1200, 3000, 3000, "ranks rotation scale"),
+    "CRFMNES": Row(CRFMNES(0.5, 16), 450, 100_000, 2400, "ranks scale"),
+    "MAES": Row(MAES(0.5, 16), 800, 3500, 3500, "ranks rotation scale"),
+    "LMMAES": Row(LMMAES(0.5, 16, stopping=None), 1500, 80_000, 6000, "ranks rotation scale"),
     "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
     "Genetic tournament": Row(
         GeneticAlgorithm(16, 8, 2, SHRINK, 0.5, "tournament"), 5000, BLIND, 25_000, "ranks places"
