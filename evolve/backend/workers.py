@@ -43,11 +43,15 @@ class Workers:
         self.first_error: str | None = None
 
     def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
-        """The members' losses, shape (size,), as `Device().evaluate` gives them; NaN where a member failed."""
-        words = np.asarray(jax.random.key_data(key))
+        """The members' losses, shape (size,), as `Device().evaluate` gives them; NaN where a member failed.
+
+        Members that are not in use are not called; their losses are infinite.
+        """
+        words, used = np.asarray(jax.random.key_data(key)), int(population.used)
+        repeats = None if population.repeats is None else int(population.repeats)
+        losses = np.full(population.size, np.inf)
+        losses[:used] = self.losses(problem, take(population.members(), slice(used)), words, used, repeats)
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: a failed member
-            repeats = None if population.repeats is None else int(population.repeats)
-            losses = self.losses(problem, population.members(), words, population.size, repeats)
             return jnp.asarray(losses.astype(float_dtype()))
 
     def losses(

@@ -222,3 +222,20 @@ def test_a_device_refuses_a_host_fitness_by_name():
     population = optimizer.ask(optimizer.init(jnp.ones(3), jax.random.key(0)), jax.random.key(0))
     with pytest.raises(ValueError, match=r"a host fitness is plain Python.*Workers"):
         Device().evaluate(problem, population, jax.random.key(0))
+
+
+def test_members_that_are_not_in_use_are_not_called():
+    """Of a population that may grow from restart to restart, only those of this generation."""
+    optimizer = evolve.Restarts(evolve.CMAES(0.5, 4), "ipop", 2)
+    seen = []
+
+    def counted(x):
+        seen.append(x)
+        return float(np.sum(x**2))
+
+    state = jax.jit(optimizer.init)(jnp.ones(3), jax.random.key(0))
+    population = jax.jit(optimizer.ask)(state, jax.random.key(1))
+    losses = Workers().evaluate(wrap(counted, jnp.ones(3), host=True), population, jax.random.key(2))
+    assert len(seen) == 4 < population.size == 16
+    np.testing.assert_allclose(losses[:4], [np.sum(x**2) for x in seen], rtol=1e-6)
+    np.testing.assert_array_equal(losses[4:], np.inf)
