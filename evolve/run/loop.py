@@ -164,10 +164,15 @@ def bought(task: Task, at: Position) -> Bool[Array, ""]:
     return (at.generation == 0) | (spent + task.least <= task.evaluations)
 
 
+def evaluated(task: Task, at: Position, run_key: PRNGKeyArray) -> tuple[Population, Any]:
+    """The next generation's members, and what a device computes of them."""
+    population, key = ask(task, at, run_key)
+    return population, ask_oracle(task.backend, task.problem, task.optimizer, population, key)
+
+
 def step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:
     """One generation on a device."""
-    population, key = ask(task, carry, run_key)
-    return tell(task, carry, population, ask_oracle(task.backend, task.problem, task.optimizer, population, key))
+    return tell(task, carry, *evaluated(task, carry, run_key))
 
 
 def _block(task: Task, carry: Carry, seen: Seen, until: Int[Array, ""]) -> Any:

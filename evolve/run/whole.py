@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from evolve.backend import Device
-from evolve.backend.device import ask_oracle
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem
 from evolve.run.budget import FAR, forwards
 from evolve.run.compiled import Program, compiled
-from evolve.run.loop import Position, Task, ask, bought
+from evolve.run.loop import Position, Task, bought, evaluated
 from evolve.run.prepare import start
 
 
@@ -52,9 +51,7 @@ class Whole:
 
 def _whole(task: Task) -> tuple[Any, Any]:
     def generation(now: tuple[Position, Any]) -> tuple[Position, Any]:
-        population, key = ask(task, now[0], task.run_key)
-        losses = ask_oracle(task.backend, task.problem, task.optimizer, population, key)
-        state = task.optimizer.tell(now[0].state, population, losses)
+        state = task.optimizer.tell(now[0].state, *evaluated(task, now[0], task.run_key))
         return Position(state, now[0].generation + 1), task.optimizer.stop(state)
 
     first = Position.start(task.optimizer, *start(task.problem, task.run_key)), jnp.zeros((), jnp.int32)
