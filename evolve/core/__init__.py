@@ -2,7 +2,7 @@
 
 from evolve.core.estimator import Estimator, EstimatorState
 from evolve.core.evaluation import graded
-from evolve.core.lowrank import Factored, Perturbed
+from evolve.core.lowrank import Factored
 from evolve.core.noise import Averaged, CommonRandomNumbers, IndependentNoise
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
@@ -33,7 +33,6 @@ __all__ = [
     "LowRank",
     "Optimizer",
     "Perturbation",
-    "Perturbed",
     "Population",
     "Power",
     "Problem",

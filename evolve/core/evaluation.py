@@ -7,10 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import quax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from evolve.core.lowrank import Perturbed
+from evolve.core.lowrank import is_lazy
 from evolve.core.optimizer import Graded
 from evolve.core.population import Population
 from evolve.core.problem import Problem
@@ -71,17 +70,14 @@ def member_loss(problem: Problem, params: Params, key: PRNGKeyArray) -> Float[Ar
     weights are formed and the loss is traced plainly: slower, never wrong. An error of the user's own comes
     back from that second trace.
     """
-    lazy = any(isinstance(leaf, Perturbed) for leaf in _leaves(params))
-    if not lazy:
+    if not any(is_lazy(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_lazy)):
         return checked(problem.loss(params, key))
+    import quax  # with the first lazy leaf it was imported; without any, it need not be
+
     try:
         return checked(quax.quaxify(problem.loss)(params, key))
     except Exception as error:
-        formed = jax.tree.map(
-            lambda leaf: leaf.materialise() if isinstance(leaf, Perturbed) else leaf,
-            params,
-            is_leaf=_is_perturbed,
-        )
+        formed = jax.tree.map(lambda leaf: leaf.materialise() if is_lazy(leaf) else leaf, params, is_leaf=is_lazy)
         loss = checked(problem.loss(formed, key))
         warnings.warn(f"LowRank: the loss cannot be traced lazily ({error}); weights are formed.", stacklevel=2)
         return loss
@@ -133,11 +129,3 @@ def real(loss: Any) -> float:
     if not np.issubdtype(loss.dtype, np.number) or np.issubdtype(loss.dtype, np.complexfloating):
         raise TypeError(f"the loss is {loss.dtype}; return a real number.")
     return float(loss)
-
-
-def _is_perturbed(leaf: Any) -> bool:
-    return isinstance(leaf, Perturbed)
-
-
-def _leaves(params: Params) -> list[Any]:
-    return jax.tree.leaves(params, is_leaf=_is_perturbed)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from evolve.core.lowrank import Factored, Perturbed, form, is_factored
+from evolve.core.lowrank import Factored, form, is_factored
 from evolve.core.perturbation import Direction, Perturbation, numbers, weighted_sum
 from evolve.core.refresh import at_least, refresh
 from evolve.core.trees import Geometry, Params, take
@@ -241,6 +241,8 @@ class Population(eqx.Module):
 def _add(center: Array, scale: Float[Array, ""], move: Any, dtype: Any) -> Any:
     """One leaf of `place`. The sum is taken in working precision, then rounded once."""
     if isinstance(move, Factored) and len(move.shape) == 2:
+        with jax.ensure_compile_time_eval():  # whatever a module computes when it is imported is no part of this trace
+            from evolve.core.perturbed import Perturbed
         left = move.left * scale.astype(move.left.dtype)
         return Perturbed(center.astype(dtype), left.astype(dtype), move.right.astype(dtype))
     formed = move.form() if isinstance(move, Factored) else move

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from evolve.core import Antithetic, Drawn, Gaussian, Geometry, LowRank, Population, lowrank, wrap
+from evolve.core import Antithetic, Drawn, Gaussian, Geometry, LowRank, Population, perturbed, wrap
 from evolve.core.evaluation import batch_losses, checked, graded
 
 KEY = jax.random.key(2)
@@ -248,9 +248,9 @@ def test_a_bad_loss_is_named_from_within_a_population(lazy):
 
 
 def test_a_plain_product_never_warns(monkeypatch):
-    monkeypatch.setattr(lowrank, "_formed", set())
+    monkeypatch.setattr(perturbed, "_formed", set())
     params, loss = plain_network()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         both_losses(loss, params)
-    assert lowrank._formed == set()
+    assert perturbed._formed == set()
