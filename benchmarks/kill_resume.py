@@ -1,10 +1,11 @@
-"""Kill a run at ten random moments, resume it each time, and compare it with a run that was left alone.
+"""Kill `evolve run` at ten random moments, resume it each time, and compare it with a run that was left alone.
 
     python -m benchmarks.kill_resume [--kills 10] [--seed 0] [NAME ...]
 
-A server process that has imported everything forks one child for each attempt; the child runs or resumes a job in its
-folder and gets SIGKILL. Afterwards every array of the last checkpoint, the answer, the outcome and every column of
-the history but the seconds must be bit-identical. The exit status is 1 if anything differs.
+A server process that has imported everything forks one child for each attempt; the child is the command, `evolve run`
+first and `evolve run --resume` from then on, and gets SIGKILL. Afterwards every array of the last checkpoint, the
+answer, the outcome and every column of the history but the seconds must be bit-identical. The exit status is 1 if
+anything differs.
 """
 
 import argparse
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +25,42 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMES = ("seconds", "compile_seconds", "memory")
 
 
-def jobs() -> dict[str, Callable[[], tuple[Any, Any, int]]]:
-    """By name: what makes a problem, an optimizer, and generations enough for a few seconds on one core."""
+NOISY, HOST = f"python:{__file__}:noisy", f"python:{__file__}:fitness:dimension=3,start=0.5,host=true"
+ROSENBROCK = "rosenbrock:dimension=20,start=0.5"
+# By name: a problem, an optimizer, its settings, and generations enough for a few seconds on one core.
+JOBS = {
+    "CMAES": (ROSENBROCK, "cmaes", ["stopping=none"], 90_000),
+    "SepCMAES": (ROSENBROCK, "sepcmaes", ["stopping=none"], 300_000),
+    "OpenES": (NOISY, "openes", ["population=64"], 120_000),
+    "GeneticAlgorithm": (NOISY, "genetic", ["population=64", "parents=16"], 80_000),
+    "SimulatedAnnealing": (ROSENBROCK, "annealing", ["chains=16", "exchange=true"], 300_000),
+    "RandomSearch": (ROSENBROCK, "random", [], 180_000),
+    "SPSA": (NOISY, "spsa", [], 800_000),
+    "MeZO": ("digits", "mezo", ["population=4"], 20_000),
+    "Adam": ("digits", "adam", [], 40_000),
+    "L-BFGS": (ROSENBROCK, "lbfgs", [], 600_000),
+    "CMAES on the host": (HOST, "cmaes", ["stopping=none"], 2_000),
+}
+
+
+def words(name: str, share: float, folder: Path) -> list[str]:
+    """The command that begins a job, or goes on with it: what `evolve` is given."""
+    pace = ["--save-seconds", "0.02", "--quiet"]
+    if (folder / "command.json").exists():
+        return ["run", "--resume", str(folder), *pace]
+    problem, optimizer, settings, generations = JOBS[name]
+    options = [word for setting in settings for word in ("--set", setting)]
+    budget = ["--generations", str(int(share * generations))]
+    return ["run", problem, "--optimizer", optimizer, *options, *budget, "--out", str(folder), *pace]
+
+
+def noisy() -> Any:
+    """A sphere around a center that is drawn anew for every evaluation."""
     import jax
-    import optax
 
-    import evolve
     import problems
-    import zeroth
 
-    def rosenbrock() -> Any:
-        return problems.Function("rosenbrock", 20, start=0.5)
-
-    def noisy() -> Any:
-        return problems.wrap(_noisy, lambda key: 0.1 * jax.random.normal(key, (20,)))
-
-    def host() -> Any:
-        return problems.wrap(_host_fitness, [0.5, -0.5, 1.0], host=True)
-
-    digits = problems.Digits
-    return {
-        "CMAES": lambda: (rosenbrock(), evolve.CMAES(stopping=None), 90_000),
-        "SepCMAES": lambda: (rosenbrock(), evolve.SepCMAES(stopping=None), 300_000),
-        "OpenES": lambda: (noisy(), evolve.OpenES(population=64), 120_000),
-        "GeneticAlgorithm": lambda: (noisy(), evolve.GeneticAlgorithm(population=64, parents=16), 80_000),
-        "SimulatedAnnealing": lambda: (rosenbrock(), evolve.SimulatedAnnealing(chains=16, exchange=True), 300_000),
-        "RandomSearch": lambda: (rosenbrock(), evolve.RandomSearch(), 180_000),
-        "SPSA": lambda: (noisy(), zeroth.SPSA(), 800_000),
-        "MeZO": lambda: (digits(), zeroth.MeZO(population=4), 20_000),
-        "Adam": lambda: (digits(), evolve.Gradient(optax.adam(1e-2)), 40_000),
-        "L-BFGS": lambda: (rosenbrock(), evolve.Gradient(optax.lbfgs()), 600_000),
-        "CMAES on the host": lambda: (host(), evolve.CMAES(), 2_000),
-    }
+    return problems.wrap(_noisy, lambda key: 0.1 * jax.random.normal(key, (20,)))
 
 
 def _noisy(x: Any, key: Any) -> Any:
@@ -66,7 +70,7 @@ def _noisy(x: Any, key: Any) -> Any:
     return jnp.sum((x - jax.random.normal(key, x.shape)) ** 2)
 
 
-def _host_fitness(x: Any) -> float:
+def fitness(x: Any) -> float:
     """Plain Python, and failing now and then."""
     if x[0] > 0.6:
         raise ValueError(f"no fitness at {x[0]}")
@@ -74,38 +78,19 @@ def _host_fitness(x: Any) -> float:
 
 
 def serve() -> None:
-    """Fork a child for every line on standard input; answer with its pid, then with its status."""
+    """Fork a child for every line on standard input, the words of a command; answer with its pid, then its status."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    known = jobs()  # makes no array: forking is safe only before JAX has started its threads
+    import evolve.cli.running  # makes no array: forking is safe only before JAX has started its threads
+    import problems  # noqa: F401
+    import zeroth  # noqa: F401
+
     for line in sys.stdin:
-        order = json.loads(line)
         child = os.fork()
         if child == 0:
-            _child(known[order["name"]], order["share"], Path(order["folder"]))
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have set it to be ignored
+            os._exit(evolve.cli.main(json.loads(line)))
         print(child, flush=True)
         print(os.waitpid(child, 0)[1], flush=True)
-
-
-def _child(make: Callable[[], tuple[Any, Any, int]], share: float, folder: Path) -> None:
-    import jax
-    import numpy as np
-
-    import evolve
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have set it to be ignored
-    try:
-        problem, optimizer, generations = make()
-        resume = (folder / "job.json").exists()
-        options: Any = {"directory": folder, "resume": resume, "save_seconds": 0.02}
-        result = evolve.run(problem, optimizer, generations=int(share * generations), **options)
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(result.answer)]
-        np.savez(folder / "answer.npz", *leaves)
-        os._exit(0)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        os._exit(1)
 
 
 class Server:
@@ -129,7 +114,7 @@ class Server:
     def start(self, name: str, folder: Path) -> int:
         """Begin or resume; the child's pid."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"name": name, "folder": str(folder), "share": self.share}) + "\n")
+        self.process.stdin.write(json.dumps(words(name, self.share, folder)) + "\n")
         self.process.stdin.flush()
         return int(self._line())
 
@@ -185,14 +170,12 @@ def killed(server: Server, name: str, folder: Path, kills: int, rng: random.Rand
 
 def differences(one: Path, other: Path) -> list[str]:
     """What is not bit-identical in two run folders."""
-    import numpy as np
-
     found: list[str] = []
     last = [max(folder.glob("checkpoint-*.safetensors")) for folder in (one, other)]
     if last[0].name != last[1].name or last[0].read_bytes() != last[1].read_bytes():
         found.append("checkpoint")
-    answers = [np.load(folder / "answer.npz") for folder in (one, other)]
-    if any(answers[0][name].tobytes() != answers[1][name].tobytes() for name in answers[0].files):
+    answers = [(folder / "answer.safetensors").read_bytes() for folder in (one, other)]
+    if answers[0] != answers[1]:
         found.append("answer")
     outcomes = [_timeless(json.loads((folder / "result.json").read_text())["results"][0]) for folder in (one, other)]
     if outcomes[0] != outcomes[1]:
@@ -222,7 +205,7 @@ def main() -> int:
     rng, failed = random.Random(options.seed), 0
     print(f"{'optimizer':20} {'kills':>5} {'alone / s':>9} {'in all / s':>10}  identical")
     with tempfile.TemporaryDirectory() as scratch, Server(Path(scratch)) as server:
-        for number, name in enumerate(options.names or jobs()):
+        for number, name in enumerate(options.names or JOBS):
             alone, often = (Path(scratch) / f"{number}-{kind}" for kind in ("alone", "killed"))
             start = time.perf_counter()
             server.start(name, alone)
