@@ -10,31 +10,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_DEPTH = 8  # nested records, containers and closures that are looked into
+_DEPTH = 100  # what is nested deeper than anyone writes makes itself anew whenever it is looked into
 
 
 def describe(thing: Any) -> str:
     """Structure and numbers, with shapes and checksums in place of arrays, and without addresses in memory.
 
     Functions go by their name and by what they close over (so that `optax.adam(0.1)` is not `optax.adam(0.2)`), not
-    by their code: correcting one does not orphan its runs.
+    by their code: correcting one does not orphan its runs. What holds itself is "..." where it is met again.
     """
-    return _words(thing, _DEPTH)
+    return _words(thing, ())
 
 
-def _words(thing: Any, depth: int) -> str:
-    """One value, looking `depth` levels into it."""
+def _words(thing: Any, within: tuple[int, ...]) -> str:
+    """One value; `within` are the identities of what it is found in."""
     if isinstance(thing, (str, bool, int, float, complex, type(None))):
         return repr(thing)
     if isinstance(thing, (np.ndarray, np.generic, jax.Array)):
         return _array(thing)
-    if depth == 0:
+    if id(thing) in within or len(within) == _DEPTH:
         return "..."
+    within = *within, id(thing)
     if isinstance(thing, Mapping):
-        return "{" + ", ".join(f"{key!r}: {_words(value, depth - 1)}" for key, value in thing.items()) + "}"
+        return "{" + ", ".join(f"{key!r}: {_words(value, within)}" for key, value in thing.items()) + "}"
     if isinstance(thing, (list, tuple)) and type(thing) in (list, tuple):
-        return "(" + ", ".join(_words(item, depth - 1) for item in thing) + ")"
-    return _name(thing) + _inside(thing, depth - 1)
+        return "(" + ", ".join(_words(item, within) for item in thing) + ")"
+    return _name(thing) + _inside(thing, within)
 
 
 def _name(thing: Any) -> str:
@@ -43,7 +44,7 @@ def _name(thing: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _inside(thing: Any, depth: int) -> str:
+def _inside(thing: Any, within: tuple[int, ...]) -> str:
     """What records, named tuples, partial and nested functions hold; nothing for others."""
     if isinstance(thing, type):
         return ""
@@ -55,7 +56,7 @@ def _inside(thing: Any, depth: int) -> str:
         parts = {"func": thing.func, "args": thing.args, **thing.keywords}
     else:
         parts = _closed_over(thing)
-    return "(" + ", ".join(f"{name}={_words(value, depth)}" for name, value in parts.items()) + ")" if parts else ""
+    return "(" + ", ".join(f"{name}={_words(value, within)}" for name, value in parts.items()) + ")" if parts else ""
 
 
 def _closed_over(thing: Any) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def _closed_over(thing: Any) -> dict[str, Any]:
     function = getattr(thing, "__func__", thing)
     owner = getattr(thing, "__self__", None)
     parts: dict[str, Any] = {"self": owner} if isinstance(owner, eqx.Module) else {}
+    if type(owner).__module__.startswith("optax."):  # MultiSteps; an object of the user's may count or remember
+        parts = dict(vars(owner))
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
     for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
         try:

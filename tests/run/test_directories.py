@@ -311,6 +311,35 @@ def test_descriptions_tell_runs_apart_and_hold_no_addresses():
     assert "..." in describe(recursive)
 
 
+NESTED = {
+    "a schedule": lambda rate: evolve.Gradient(optax.adam(optax.cosine_decay_schedule(rate, 100))),
+    "momentum": lambda rate: evolve.Gradient(optax.sgd(optax.cosine_decay_schedule(rate, 100), momentum=0.9)),
+    "a chain": lambda rate: evolve.Gradient(optax.chain(optax.clip(1.0), optax.chain(optax.adam(rate)))),
+    "a wrapper": lambda rate: evolve.Gradient(optax.apply_if_finite(optax.adam(rate), 3)),
+    "several steps": lambda rate: evolve.Gradient(optax.MultiSteps(optax.adam(rate), 2).gradient_transformation()),
+    "warming up": lambda rate: evolve.Gradient(optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, 5, 10))),
+    "our schedule": lambda rate: evolve.Gradient(optax.adam(evolve.Cosine(rate, 0.0, steps=10))),
+    "inside a method": lambda rate: evolve.OpenES(update=optax.adam(optax.cosine_decay_schedule(rate, 100))),
+}
+
+
+@pytest.mark.parametrize("nested", NESTED)
+def test_a_rate_is_told_apart_however_deep_it_lies(nested):
+    one, same, other = (describe(NESTED[nested](rate)) for rate in (0.1, 0.1, 0.2))
+    assert one == same != other
+    assert "..." not in one
+
+
+def test_a_run_with_another_nested_rate_is_refused(tmp_path):
+    def go(rate, **resume):
+        update = optax.sgd(optax.cosine_decay_schedule(rate, 100), momentum=0.9)
+        evolve.run(PROBLEM, evolve.Gradient(update), generations=2, directory=tmp_path / "run", **resume)
+
+    go(0.01)
+    with pytest.raises(ValueError, match=r"0\.01"):
+        go(0.5, resume=True)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(copy):
     before = (copy / "job.json").read_bytes()
     with pytest.raises(FileExistsError, match=r"copy already holds a run; resume it, or choose another folder"):
