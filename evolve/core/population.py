@@ -160,20 +160,24 @@ class Population(eqx.Module):
         """Which members they are."""
         return jnp.arange(self.size) < self.used
 
+    @property
+    def few(self) -> int:
+        """How many members come first where a population may grow: what is done for a small one is done for these."""
+        return self.size if self.count is None else min(self.size, 8 * self.least)
+
     def brief(self, function: Callable[..., Any], each: Any, *others: Any) -> Any:
         """`function(each, *others)`, where few members are in use with what is known of each cut to few.
 
         It must not mind further entries: a small population of one that may grow should not cost what the largest
         does. It closes over no traced number.
         """
-        few = 8 * self.least
-        if self.count is None or few >= self.size:
+        if self.few == self.size:
             return function(each, *others)
 
         def cut(operand: Any) -> Any:
-            return function(jax.tree.map(lambda leaf: leaf[:few], operand[0]), *operand[1])
+            return function(jax.tree.map(lambda leaf: leaf[: self.few], operand[0]), *operand[1])
 
-        short = jnp.asarray(self.used > few, jnp.int32)
+        short = jnp.asarray(self.used > self.few, jnp.int32)
         return at_least(short, [cut, lambda operand: function(operand[0], *operand[1])], (each, others))
 
     @property
@@ -205,9 +209,9 @@ class Population(eqx.Module):
 
         return refresh(wanted, member, (self, i), other)
 
-    def members(self) -> Params:
-        """All members, formed, with a leading axis of `size`: memory grows with population x parameters."""
-        directions = form(self.directions.batch(0, self.size))
+    def members(self, count: int | None = None) -> Params:
+        """The first members, all by default, formed, with a leading axis: memory grows with members x parameters."""
+        directions = form(self.directions.batch(0, self.size if count is None else count))
         return jax.vmap(self.place)(directions)
 
     @property

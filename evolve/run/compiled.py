@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
+from jaxtyping import Array
 
 from evolve.core.trees import float_dtype
 from evolve.run.describe import describe
@@ -33,14 +33,14 @@ _KEPT = 64
 
 def numeric(tree: Any) -> Any:
     """Plain numbers become arrays, so that a program is compiled for their shape, never for their value."""
+    return jax.tree.map(_number, tree)
 
-    def leaf_array(leaf: Any) -> Any:
-        if isinstance(leaf, jax.Array):
-            return leaf  # the common case, and asking costs less than converting
-        number = isinstance(leaf, (bool, int, float, complex)) or hasattr(leaf, "__array__")
-        return jnp.asarray(leaf) if number else leaf
 
-    return jax.tree.map(leaf_array, tree)
+def _number(leaf: Any) -> Any:
+    if isinstance(leaf, jax.Array):
+        return leaf  # the common case, and asking costs less than converting
+    number = isinstance(leaf, (bool, int, float, complex)) or hasattr(leaf, "__array__")
+    return jnp.asarray(leaf) if number else leaf
 
 
 def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) -> Program:
@@ -50,21 +50,29 @@ def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) ->
     every time: one that reads a global or a field may compute something else now, and is then compiled anew. `quickly`
     spares the compiler where that costs the program nothing: small functions, no networks.
     """
-    dynamic, static = eqx.partition(numeric(args), eqx.is_array)
+    leaves, structure = jax.tree.flatten(args)
+    leaves = [_number(leaf) for leaf in leaves]
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
+    given, static = [leaves[i] for i in places], [None if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
 
-    def whole(dynamic: Any) -> Any:
-        return function(*eqx.combine(dynamic, static))
+    # Arrays come in a plain list: a call from Python then costs no more than taking the arguments apart once.
+    def whole(arrays: list[Array]) -> Any:
+        both = list(static)
+        for i, array in zip(places, arrays, strict=True):
+            both[i] = array
+        return function(*jax.tree.unflatten(structure, both))
 
     start = time.perf_counter()
-    traced = jax.jit(whole).trace(dynamic)
-    key = _key(function, dynamic, static, traced.jaxpr)
+    traced = jax.jit(whole).trace(given)
+    key = _key((function, structure, *static), given, traced.jaxpr)
     if key is not None and key in _programs:
         _programs.move_to_end(key)
         return Program(_programs[key].call, 0.0, _programs[key].memory)
     program = _compile(traced.lower(), quickly)
 
     def call(*args: Any) -> Any:
-        return program(eqx.partition(numeric(args), eqx.is_array)[0])
+        leaves = jax.tree.leaves(args)
+        return program([_number(leaves[i]) for i in places])
 
     made = Program(call, time.perf_counter() - start, _memory(program))
     if key is not None:
@@ -89,12 +97,10 @@ def _compile(lowered: Any, quickly: bool) -> Any:
         return lowered.compile()
 
 
-def _key(function: Any, dynamic: Any, static: Any, traced: core.ClosedJaxpr) -> Any:
+def _key(fixed: tuple[Any, ...], given: list[Array], traced: core.ClosedJaxpr) -> Any:
     """What must be equal for a program to serve again; None if that cannot be said."""
-    leaves, structure = jax.tree.flatten(dynamic)
-    shapes = tuple((leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)) for leaf in leaves)
-    fixed, outline = jax.tree.flatten(static)
-    key = function, structure, shapes, tuple(fixed), outline, float_dtype(), jax.default_backend()
+    shapes = tuple((leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)) for leaf in given)
+    key = *fixed, shapes, float_dtype(), jax.default_backend()
     try:
         hash(key)
     except TypeError:

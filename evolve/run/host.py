@@ -10,7 +10,7 @@ from evolve.backend import Workers
 from evolve.core.population import Population
 from evolve.core.trees import Params, float_dtype, select, take
 from evolve.run.budget import FAR
-from evolve.run.compiled import Program, compiled
+from evolve.run.compiled import Program, compiled, numeric
 from evolve.run.history import stride
 from evolve.run.loop import Carry, Seen, Task, ask, due, each_seed, look, tell
 
@@ -19,13 +19,16 @@ class HostLoop:
     """One generation at a time."""
 
     def __init__(self, task: Task, carry: Carry, seen: Seen, workers: Workers) -> None:
-        self.task, self.workers = task, workers
-        self.asks = compiled(_ask, task, carry, seen)
+        self.problem, self.workers = task.problem, workers
+        self.task: Task = numeric(task)  # once, not for every generation; the fitness keeps its numbers as they are
+        self.asks = compiled(_ask, self.task, carry, seen)
         # Asking reads only, so the first generation may be asked for twice.
-        _, population, _, going = self.asks.call(task, carry, seen)
-        self.shape = (*np.shape(carry.generation), population.size)
-        self.tells = compiled(_tell, task, carry, population, going, np.zeros(self.shape, float_dtype()))
-        self.program = Program(self.asks.call, self.asks.seconds + self.tells.seconds, None)
+        _, population, _, going = self.asks.call(self.task, carry, seen)
+        self.shape, self.few = (*np.shape(carry.generation), population.size), population.few
+        self.grown = None if self.few == population.size else compiled(_members, self.task, population)
+        self.tells = compiled(_tell, self.task, carry, population, going, np.zeros(self.shape, float_dtype()))
+        programs = [program for program in (self.asks, self.grown, self.tells) if program is not None]
+        self.program = Program(self.asks.call, sum(program.seconds for program in programs), None)
 
     def advance(
         self, carry: Carry, seen: Seen, generation: int, until: int
@@ -40,15 +43,18 @@ class HostLoop:
 
     def _losses(self, members: Params, words: np.ndarray, going: np.ndarray, population: Population) -> np.ndarray:
         """Of all members in use of the seeds that go on; NaN for the others, which are not evaluated."""
-        problem, members, seeds = self.task.problem, jax.device_get(members), self.shape[:-1]
+        seeds = self.shape[:-1]
         used = np.broadcast_to(np.asarray(population.used), seeds)
+        if self.grown is not None and np.max(used) > self.few:
+            members = self.grown.call(self.task, population)
+        members = jax.device_get(members)
         repeats = None if population.repeats is None else np.broadcast_to(np.asarray(population.repeats), seeds)
         several = self.task.seeds is not None
         losses = np.full(self.shape, np.nan)
         for seed in np.flatnonzero(going) if several else [...]:
             size, times = int(used[seed]), None if repeats is None else int(repeats[seed])
             some = take(take(members, seed), slice(size))
-            losses[seed][:size] = self.workers.losses(problem, some, words[seed], size, times)
+            losses[seed][:size] = self.workers.losses(self.problem, some, words[seed], size, times)
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite: a failed member
             return losses.astype(float_dtype())
 
@@ -56,9 +62,13 @@ class HostLoop:
 def _ask(task: Task, carry: Carry, seen: Seen) -> tuple[Params, Population, Array, Array]:
     def one(carry: Carry, run_key: Any) -> tuple[Params, Population, Array]:
         population, key = ask(task, carry, run_key)
-        return population.members(), population, jax.random.key_data(key)
+        return population.members(population.few), population, jax.random.key_data(key)
 
     return *each_seed(task, one)(carry, task.run_key), due(task, carry, seen, FAR)[0]
+
+
+def _members(task: Task, population: Population) -> Params:
+    return each_seed(task, Population.members)(population)
 
 
 def _tell(task: Task, carry: Carry, population: Population, going: Array, losses: Float[Array, "*seeds size"]) -> Any:

@@ -16,7 +16,7 @@ from evolve.core.population import Population
 from evolve.core.problem import Problem
 from evolve.core.trees import Params, float_dtype, select
 from evolve.run.budget import FAR
-from evolve.run.compiled import Program, compiled
+from evolve.run.compiled import Program, compiled, numeric
 from evolve.run.history import stride
 
 ROWS = 1024  # history rows that one block of generations may fill
@@ -208,8 +208,8 @@ class DeviceLoop:
     """Blocks of generations in one compiled program."""
 
     def __init__(self, task: Task, carry: Carry, seen: Seen) -> None:
-        self.task = task
-        self.program: Program = compiled(_block, task, carry, seen, np.int32(0))
+        self.task: Task = numeric(task)  # once, not for every block
+        self.program: Program = compiled(_block, self.task, carry, seen, np.int32(0))
 
     def advance(
         self, carry: Carry, seen: Seen, generation: int, until: int

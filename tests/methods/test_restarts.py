@@ -157,6 +157,17 @@ def test_a_host_fitness_sees_only_members_in_use():
     assert len(seen) == result.evaluations <= 300
 
 
+def test_a_growing_population_is_the_same_on_the_host_as_on_a_device():
+    """The first coordinate has no rounding of its own; 112 members are more than are formed for a small population."""
+    optimizer = Restarts(CMAES(stopping=SHORT), "ipop", 4)
+    host = evolve.minimize(lambda x: float(x[0]), np.zeros(3), optimizer, evaluations=2000, host=True)
+    device = evolve.minimize(lambda x: x[0], jnp.zeros(3), optimizer, evaluations=2000)
+    assert host.evaluations == device.evaluations
+    assert host.history["population"].max() == 112
+    for name in ("loss", "mean", "best"):
+        np.testing.assert_allclose(host.history[name], device.history[name], rtol=1e-4, err_msg=name)
+
+
 def test_uniform_starts():
     tree = {"a": jnp.zeros((2, 3)), "b": jnp.zeros((), jnp.bfloat16)}
     drawn = Uniform({"a": jnp.array([0.0, 1.0, 2.0]), "b": 5.0}, {"a": jnp.array([1.0, 2.0, 3.0]), "b": 6.0})(
