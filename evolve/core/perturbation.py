@@ -101,7 +101,7 @@ class Gaussian(Law):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw from N(0, 1)."""
-        return draws.stored(key, shape, dtype)
+        return draws.materialized(key, shape, dtype)
 
 
 class Rademacher(Law):

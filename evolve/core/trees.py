@@ -52,9 +52,17 @@ def select(condition: Bool[Array, ""], yes: Params, no: Params) -> Params:
 
 
 def keep(condition: Bool[Array, ""], new: Params, old: Params) -> Params:
-    """`select` for a condition that nearly always holds: then nothing is copied, unless under `vmap`."""
-    typed = jax.tree.map(lambda a, b: jnp.asarray(a).astype(jnp.asarray(b).dtype), new, old)
-    return jax.lax.cond(condition, lambda: typed, lambda: jax.tree.map(jnp.asarray, old))
+    """`select` for a condition that nearly always holds: in a loop, unless under `vmap`, nothing is then copied."""
+    old = jax.tree.map(jnp.asarray, old)
+    new = jax.tree.map(lambda a, b: jnp.asarray(a).astype(b.dtype), new, old)
+    if any(_type(a) != _type(b) for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)):
+        return select(condition, new, old)  # in `shard_map`: branches must vary over the same axes of a mesh
+    return jax.lax.cond(condition, lambda: new, lambda: old)
+
+
+def _type(leaf: Array) -> Any:
+    """What branches of a program must agree in."""
+    return jax.typeof(leaf).update(weak_type=False)
 
 
 def take(tree: Params, index: Any) -> Params:

@@ -24,7 +24,7 @@ def test_the_numbers_are_those_of_jax(shape):
         ours, theirs = draws.normal(key, shape, dtype), jax.random.normal(key, shape, dtype)
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
-        np.testing.assert_array_equal(draws.stored(key, shape, dtype), theirs)
+        np.testing.assert_array_equal(draws.materialized(key, shape, dtype), theirs)
         np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
 
 
@@ -47,7 +47,7 @@ def test_whole_numbers_are_those_of_jax(span):
 
 def test_a_batch_of_keys_draws_what_each_draws():
     keys = jax.random.split(jax.random.key(1), 4)
-    for law in (draws.normal, draws.stored):
+    for law in (draws.normal, draws.materialized):
         batch = jax.jit(jax.vmap(lambda key, law=law: law(key, (3, 2), jnp.float32)))(keys)
         np.testing.assert_array_equal(batch, [jax.random.normal(key, (3, 2)) for key in keys])
 
@@ -67,7 +67,7 @@ def test_keys_of_every_kind_are_taken(impl, partitionable):
         key = jax.random.key(0, impl=impl)
         whole = draws.normal(key, (6, 3), jnp.float32)
         np.testing.assert_array_equal(whole, jax.random.normal(key, (6, 3)))
-        np.testing.assert_array_equal(draws.stored(key, (6, 3), jnp.float32), whole)
+        np.testing.assert_array_equal(draws.materialized(key, (6, 3), jnp.float32), whole)
         np.testing.assert_array_equal(draws.head(key, 2, (6, 3), jnp.float32), whole[:2])
         np.testing.assert_array_equal(draws.bits(key, (5,)), jax.random.bits(key, (5,)))
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolve import Gradient
+from evolve import SNES, GeneticAlgorithm, Gradient, OpenES
 from evolve.core import Geometry, Graded, Optimizer, Population
-from zeroth import SPSA
+from zeroth import SPSA, MeZO
 
 KEY = jax.random.key(0)
 BAD = [np.nan, np.inf, -np.inf]
@@ -142,3 +142,21 @@ def test_what_overflows_on_the_way_is_not_learned():
     told = optimizer.tell(state, optimizer.ask(state, KEY), jnp.asarray([-3e38, 3e38]))
     for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(told), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [OpenES(4), MeZO(), SNES(4), GeneticAlgorithm(4, parents=2)], ids=lambda o: type(o).__name__
+)
+def test_a_search_of_its_own_on_each_device_of_a_mesh(optimizer):
+    """What begins alike on all and is moved by keys that differ is typed so."""
+
+    def island(key):
+        state = optimizer.init(jnp.ones((2, 3)), key[0])
+        population = optimizer.ask(state, key[0])
+        losses = jax.vmap(lambda x: jnp.sum(x**2))(population.members())
+        return optimizer.answer(optimizer.tell(state, population, losses))[None]
+
+    devices, keys = jax.sharding.Mesh(np.array(jax.devices()[:1]), "device"), jax.random.split(jax.random.key(0), 1)
+    spec = jax.sharding.PartitionSpec("device")
+    shape = jax.eval_shape(jax.shard_map(island, mesh=devices, in_specs=spec, out_specs=spec), keys)
+    assert shape.shape == (1, 2, 3)
