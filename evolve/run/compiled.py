@@ -64,7 +64,7 @@ def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) ->
 
     start = time.perf_counter()
     traced = jax.jit(whole).trace(given)
-    key = _key((function, structure, *static), given, traced.jaxpr)
+    key = _key((function, structure, quickly, *static), given, traced.jaxpr)
     if key is not None and key in _programs:
         _programs.move_to_end(key)
         return Program(_programs[key].call, 0.0, _programs[key].memory)

@@ -1,9 +1,11 @@
 """Compiling: what an XLA that does not know an option does about it."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from evolve.run.compiled import _compile
+from evolve.run.compiled import _compile, compiled
 
 
 class Lowered:
@@ -35,3 +37,8 @@ def test_no_option_is_given_where_none_is_wanted():
 def test_other_errors_are_errors():
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
         _compile(Lowered("RESOURCE_EXHAUSTED: no memory"), True)
+
+
+def test_what_was_compiled_quickly_serves_only_where_that_is_asked_for():
+    programs = [compiled(jnp.sin, np.float32(1.0), quickly=quickly) for quickly in (True, False, True, False)]
+    assert programs[0].call is programs[2].call is not programs[1].call is programs[3].call
