@@ -6,12 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_update
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
-from evolve.core.trees import Geometry, Params, begin
+from evolve.core.trees import Geometry, Params, begin, select
 
 
 class GradientState(eqx.Module):
@@ -28,7 +28,7 @@ class Gradient(Optimizer):
 
     Asks for one point and its gradient, which counts as three forward passes (one forward, two for
     backward). Line searches get the loss function of the same minibatch; each of their steps counts as another
-    evaluation with gradient.
+    evaluation with gradient. After one that finds no step, L-BFGS forgets what it remembers and begins anew.
 
     Parameters
     ----------
@@ -67,7 +67,10 @@ class Gradient(Optimizer):
         # The update keeps the state's dtypes: a float64 inside it must not turn a float32 loop's carry around.
         update = jax.tree.map(lambda new, old: jnp.asarray(new).astype(jnp.asarray(old).dtype), update, state.update)
         center = jax.tree.map(lambda x, dx: x + dx.astype(x.dtype), state.center, step)
-        return GradientState(center, update, state.searched + _line_search_steps(update), state.geometry)
+        searched = state.searched + _line_search_steps(update)
+        stuck = _same(center, state.center) & ~_same(gradient, jax.tree.map(jnp.zeros_like, gradient))
+        update = _restarted(stuck, update, self.transformation.init(center))
+        return GradientState(center, update, searched, state.geometry)
 
     def answer(self, state: GradientState) -> Params:
         """The point."""
@@ -82,3 +85,24 @@ def _line_search_steps(update: Any) -> Int[Array, ""]:
     """What the last update's line searches evaluated, found by the name that optax gives it."""
     found = optax.tree_utils.tree_get_all_with_path(update, "num_linesearch_steps")
     return sum((jnp.asarray(value, jnp.int32) for _, value in found), jnp.zeros((), jnp.int32))
+
+
+def _same(one: Params, other: Params) -> Bool[Array, ""]:
+    """Whether two trees hold the same numbers."""
+    return jnp.all(jnp.stack([jnp.all(a == b) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)]))
+
+
+_SEARCHES = optax.ScaleByLBFGSState, optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState
+
+
+def _restarted(stuck: Bool[Array, ""], update: Any, fresh: Any) -> Any:
+    """The state of an update that moved nothing, with its line searches and L-BFGS's memory as they began.
+
+    Memory of a step of length zero scales the next one by zero, and a step size of zero is guessed again: it would
+    not move ever after, on another minibatch neither.
+    """
+
+    def one(now: Any, first: Any) -> Any:
+        return select(stuck, first, now) if isinstance(now, _SEARCHES) else now
+
+    return jax.tree.map(one, update, fresh, is_leaf=lambda part: isinstance(part, _SEARCHES))

@@ -65,6 +65,29 @@ def test_lbfgs_is_optaxs_own_loop_and_finds_scipys_minimum(x64):
     np.testing.assert_allclose(optimizer.answer(state), found.x, atol=1e-6)
 
 
+@pytest.mark.parametrize("guess", ["one", "keep"])
+def test_a_line_search_that_finds_no_step_is_not_the_last_to_move(guess):
+    """Uphill there is none; what was remembered of it would hold the point for ever."""
+    search = optax.scale_by_zoom_linesearch(20, initial_guess_strategy=guess)
+    optimizer, start = Gradient(optax.lbfgs(memory_size=3, linesearch=search)), jnp.asarray(START, jnp.float32)
+
+    def sphere(x):
+        return jnp.sum((x - jnp.arange(4.0)) ** 2)
+
+    def after(state, t, sign):
+        population = ask(optimizer, state, jax.random.key(t))
+        point = optimizer.answer(state)
+        return tell(optimizer, state, population, Graded(sphere(point)[None], sign * jax.grad(sphere)(point), sphere))
+
+    state = init(optimizer, start, jax.random.key(0))
+    for t in range(5):
+        state = after(state, t, -1.0)
+    np.testing.assert_array_equal(optimizer.answer(state), start)
+    for t in range(5):
+        state = after(state, t, 1.0)
+    np.testing.assert_allclose(optimizer.answer(state), np.arange(4.0), atol=1e-5)
+
+
 class Counted(Problem):
     """Rosenbrock, and how often it was called."""
 
