@@ -15,6 +15,7 @@ import zeroth
 from evolve.cli import data, own
 from evolve.cli.errors import unknown
 from evolve.core import Problem
+from evolve.core.checks import check_count, check_positive
 from evolve.core.schedule import Number
 from problems import BBOB, FUNCTIONS, Digits, Function
 
@@ -43,11 +44,15 @@ _SOURCE = re.compile(r" ?\(([^()]*\b(?:1[89]|20)\d\d\b[^()]*)\)")
 
 def sgd(learning_rate: Number = 0.1, momentum: float = 0.9) -> evolve.Gradient:
     """Stochastic gradient descent with momentum (Robbins and Monro 1951; Polyak 1964)."""
+    check_positive(sgd, learning_rate=learning_rate)
+    _check_decay(sgd, momentum=momentum)
     return evolve.Gradient(optax.sgd(learning_rate, momentum=momentum or None))
 
 
 def adam(learning_rate: Number = 1e-2, b1: float = 0.9, b2: float = 0.999) -> evolve.Gradient:
     """Adaptive moments (Kingma and Ba 2015, arXiv:1412.6980)."""
+    check_positive(adam, learning_rate=learning_rate)
+    _check_decay(adam, b1=b1, b2=b2)
     return evolve.Gradient(optax.adam(learning_rate, b1, b2))
 
 
@@ -108,8 +113,16 @@ def lbfgs(memory: int = 10, line_search: int = 20) -> evolve.Gradient:
 
     A line search takes at most `line_search` steps, each of which costs an evaluation with its gradient.
     """
+    check_count(lbfgs, 1, memory=memory, line_search=line_search)
     search = optax.scale_by_zoom_linesearch(line_search, initial_guess_strategy="one")
     return evolve.Gradient(optax.lbfgs(memory_size=memory, linesearch=search))
+
+
+def _check_decay(owner: Callable[..., Any], **decays: float) -> None:
+    """Refuse what an average over steps cannot forget by: with 1 it would forget nothing."""
+    for option, value in decays.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{owner.__name__}: {option} is {value}; it must lie in [0, 1).")
 
 
 def _analytic(name: str) -> Entry:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import optax
 
-from evolve.cli.arguments import number
+from evolve.cli.arguments import number, positive
 from evolve.cli.errors import UsageError, unknown
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
@@ -194,7 +194,7 @@ def _shaping(text: str) -> Any:
 
 def _update(text: str) -> optax.GradientTransformation:
     name, *rest = text.split(":")
-    rates = [number(part) for part in rest]
+    rates = [positive(part) for part in rest]
     if len(rates) != 1:
         raise ValueError("one learning rate comes after the colon")
     return _called(_choice(name, _UPDATES), rates, text)
@@ -219,11 +219,11 @@ def _called(make: Callable[..., Any], arguments: Sequence[Any], text: str) -> An
 
 _KINDS: dict[Any, Kind] = {
     int: Kind("a whole number", _int),
-    float: Kind("a number", number),
+    float: Kind("a finite number", number),
     bool: Kind("true or false", lambda text: _choice(text, {"true": True, "false": False})),
     str: Kind("a word", _text),
     Path: Kind("a file", Path),
-    Any: Kind("a number or a schedule such as cosine:FROM:TO:GENERATIONS", _schedule),
+    Any: Kind("a finite number or a schedule such as cosine:FROM:TO:GENERATIONS", _schedule),
     optax.GradientTransformation: Kind("an update such as adam:RATE", _update),
     Tolerances: Kind("default, or criteria such as tolfun:1e-8:tolx:1e-9,", _tolerances),
 }

@@ -19,7 +19,7 @@ def check_count(owner: Any, least: int, most: int | None = None, **counts: Any) 
         It is out of range.
     """
     for option, value in counts.items():
-        name = f"{getattr(owner, '__name__', type(owner).__name__)}: {option} is {value!r}"
+        name = f"{_name(owner)}: {option} is {value!r}"
         try:
             number = operator.index(value)
         except TypeError:
@@ -52,23 +52,27 @@ def check_population(owner: Any, size: Any, least: int = 2, group: int = 1) -> N
 def check_positive(owner: Any, schedules: bool = True, **numbers: Any) -> None:
     """Refuse what is neither a positive finite number nor, where they are allowed, a schedule.
 
+    A schedule may begin or end with 0: steps grow from nothing, or cool to nothing.
+
     Raises
     ------
     TypeError
         It is no number.
     ValueError
-        It is not positive, or not finite.
+        It is not positive, or not finite; of a schedule, an end is not finite or negative, or both are 0.
     """
     for option, value in numbers.items():
-        known = _known(owner, option, value, schedules)
-        if known is not None and not np.all((known > 0) & np.isfinite(known)):
-            raise ValueError(f"{type(owner).__name__}: {option} is {value}; it must be positive and finite.")
+        ends = _known(owner, option, value, schedules)
+        fine = all(np.all((end >= 0) & np.isfinite(end)) for end in ends)
+        if ends and not (fine and np.all(sum(ends) > 0)):
+            what, more = ("it", "") if len(ends) == 1 else ("its ends", ", or one 0")
+            raise ValueError(f"{_name(owner)}: {option} is {value}; {what} must be positive and finite{more}.")
 
 
 def check_between(
     owner: Any, low: float, high: float, schedules: bool = True, above: bool = False, **numbers: Any
 ) -> None:
-    """Refuse numbers outside [low, high], or with `above` outside (low, high].
+    """Refuse numbers outside [low, high], or with `above` outside (low, high]; of a schedule, both its ends.
 
     Raises
     ------
@@ -78,10 +82,10 @@ def check_between(
         It is out of range.
     """
     for option, value in numbers.items():
-        known = _known(owner, option, value, schedules)
-        if known is not None and not np.all(((known > low) if above else (known >= low)) & (known <= high)):
+        ends = _known(owner, option, value, schedules)
+        if not all(np.all(((end > low) if above else (end >= low)) & (end <= high)) for end in ends):
             allowed = f"lie in {'(' if above else '['}{low}, {high}]" if high < float("inf") else f"be at least {low}"
-            raise ValueError(f"{type(owner).__name__}: {option} is {value}; it must {allowed}.")
+            raise ValueError(f"{_name(owner)}: {option} is {value}; it must {allowed}.")
 
 
 def check_kind(owner: Any, kind: type[Any], cure: str, **things: Any) -> None:
@@ -110,12 +114,21 @@ def check_update(owner: Any, update: Any) -> None:
         raise TypeError(f"{type(owner).__name__}: {name} is no optax optimizer; give one, such as optax.adam(0.01).")
 
 
-def _known(owner: Any, option: str, value: Any, schedules: bool) -> np.ndarray | None:
-    """The numbers to judge; None where a schedule or a tracer will say later."""
-    if isinstance(value, jax.core.Tracer) or (schedules and callable(value)):
-        return None
+def _known(owner: Any, option: str, value: Any, schedules: bool) -> list[np.ndarray]:
+    """The numbers to judge: one, or the ends of a schedule; none where a function or a tracer will say later."""
+    if schedules and callable(value):
+        ends: tuple[Any, ...] = getattr(value, "ends", ())
+        known = [_known(owner, f"an end of {option}", end, schedules=False) for end in ends]
+        return [one for end in known for one in end] if all(known) else []
+    if isinstance(value, jax.core.Tracer):
+        return []
     numeric = isinstance(value, (int, float, np.ndarray, np.generic, jax.Array)) and not isinstance(value, bool)
     if not numeric or not np.issubdtype(np.asarray(value).dtype, np.number):
         kind = "a number or a function of the generation" if schedules else "a number"
-        raise TypeError(f"{type(owner).__name__}: {option} is {value!r}; it must be {kind}.")
-    return np.asarray(value, np.float64)
+        raise TypeError(f"{_name(owner)}: {option} is {value!r}; it must be {kind}.")
+    return [np.asarray(value, np.float64)]
+
+
+def _name(owner: Any) -> str:
+    """Of a class or a function its own; of anything else its class's."""
+    return getattr(owner, "__name__", type(owner).__name__)

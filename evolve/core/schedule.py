@@ -1,6 +1,7 @@
 """Numbers that change with the generation: learning rates, radii, temperatures.
 
-Wherever a method takes a `Number`, it takes a plain number or any function of the generation (0, 1, 2, ...).
+Wherever a method takes a `Number`, it takes a plain number or any function of the generation (0, 1, 2, ...). Of the
+schedules below `ends` are known, the numbers that they stay between: methods refuse one that ends out of range.
 """
 
 from typing import Any, TypeAlias
@@ -25,56 +26,61 @@ class Power(eqx.Module):
     def __check_init__(self) -> None:
         check_positive(self, schedules=False, offset=self.offset)
 
+    @property
+    def ends(self) -> tuple[Number, Number]:
+        """The first value, and what the others tend to."""
+        return self.initial, 0.0
+
     def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The value at a generation."""
         return self.initial / (1.0 + generation / self.offset) ** self.exponent
 
 
-class Exponential(eqx.Module):
+class _Between(eqx.Module):
+    """From `initial` to `final` in `steps` generations, then `final`."""
+
+    initial: Number
+    final: Number
+    steps: Number
+
+    def __check_init__(self) -> None:
+        check_positive(self, schedules=False, steps=self.steps)
+
+    @property
+    def ends(self) -> tuple[Number, Number]:
+        """The first value and the last."""
+        return self.initial, self.final
+
+    def part(self, generation: Int[Array, ""]) -> Float[Array, ""]:
+        """How much of the way is done at a generation, in [0, 1]."""
+        return jnp.minimum(generation / self.steps, 1.0)
+
+
+class Exponential(_Between):
     """From `initial` to `final`, both > 0, in `steps` generations by a constant factor, then `final` (cooling)."""
 
-    initial: Number
-    final: Number
-    steps: Number
-
     def __check_init__(self) -> None:
-        check_positive(self, schedules=False, initial=self.initial, final=self.final, steps=self.steps)
+        check_positive(self, schedules=False, initial=self.initial, final=self.final)
 
     def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The value at a generation."""
-        part = jnp.minimum(generation / self.steps, 1.0)
-        return self.initial * (self.final / self.initial) ** part
+        return self.initial * (self.final / self.initial) ** self.part(generation)
 
 
-class Linear(eqx.Module):
+class Linear(_Between):
     """From `initial` to `final` in `steps` generations along a line, then `final`."""
 
-    initial: Number
-    final: Number
-    steps: Number
-
-    def __check_init__(self) -> None:
-        check_positive(self, schedules=False, steps=self.steps)
-
     def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The value at a generation."""
-        return self.initial + (self.final - self.initial) * jnp.minimum(generation / self.steps, 1.0)
+        return self.initial + (self.final - self.initial) * self.part(generation)
 
 
-class Cosine(eqx.Module):
+class Cosine(_Between):
     """From `initial` to `final` in `steps` generations along half a cosine, then `final`."""
 
-    initial: Number
-    final: Number
-    steps: Number
-
-    def __check_init__(self) -> None:
-        check_positive(self, schedules=False, steps=self.steps)
-
     def __call__(self, generation: Int[Array, ""]) -> Float[Array, ""]:
         """The value at a generation."""
-        part = jnp.minimum(generation / self.steps, 1.0)
-        return self.final + (self.initial - self.final) * 0.5 * (1.0 + jnp.cos(jnp.pi * part))
+        return self.final + (self.initial - self.final) * 0.5 * (1.0 + jnp.cos(jnp.pi * self.part(generation)))
 
 
 def at(number: Number, generation: Int[Array, ""]) -> Float[Array, ""]:

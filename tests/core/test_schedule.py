@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+import evolve
 from evolve.core import Cosine, Exponential, Linear, Power
 from evolve.core.schedule import at
 from zeroth import SPSA
@@ -76,3 +77,32 @@ def test_every_number_comes_as_a_floating_point_array(number):
     value = at(number, jnp.int32(3))
     assert value == 2.0
     assert jnp.issubdtype(value.dtype, jnp.floating)
+
+
+REFUSED = [
+    (lambda: evolve.OpenES(sigma=Cosine(0.1, -0.01, 10)), r"OpenES: sigma is Cosine\(.*; its ends must be positive"),
+    (lambda: evolve.OpenES(sigma=Linear(0.0, 0.0, 10)), r"sigma is Linear\(.*; its ends must be .*, or one 0"),
+    (lambda: evolve.OpenES(learning_rate=Power(-0.1)), r"learning_rate is Power\(.*; its ends must be positive"),
+    (lambda: evolve.SimulatedAnnealing(step=Linear(np.inf, 0.1, 9)), "step is .*; its ends must be"),
+    (lambda: evolve.GeneticAlgorithm(sigma=Cosine(np.float32(0.1), np.nan, 9)), "sigma is .*; its ends must be"),
+    (lambda: evolve.GeneticAlgorithm(crossover=Linear(0.5, 1.5, 9)), r"crossover is .*; it must lie in \[0, 1\]"),
+    (lambda: evolve.OpenES(weight_decay=Linear(0.1, -0.1, 9)), "weight_decay is .*; it must be at least 0"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_a_schedule_is_judged_by_both_its_ends(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_end_that_is_no_number_is_named():
+    with pytest.raises(TypeError, match=r"OpenES: an end of sigma is .*; it must be a number"):
+        evolve.OpenES(sigma=Cosine(1.0, "0.1", 10))
+
+
+@pytest.mark.parametrize("kind", [Linear, Cosine])
+def test_a_schedule_may_grow_from_nothing_or_cool_to_nothing(kind):
+    for ends in ((0.0, 0.1), (0.1, 0.0)):
+        assert evolve.OpenES(learning_rate=kind(*ends, 10)).learning_rate.ends == ends
+    jax.vmap(lambda end: evolve.OpenES(sigma=kind(end, 0.0, 10)).radius(jnp.asarray(0)))(jnp.asarray([0.1, 0.2]))
