@@ -116,8 +116,8 @@ class Integers(Bounded):
     Parameters
     ----------
     optimizer
-        `CMAES`, `SepCMAES`, `MAES` or `LMMAES`. Equal losses are the rule on a grid, so its `tolflatfitness` is not
-        asked.
+        `CMAES`, `SepCMAES`, `MAES` or `LMMAES`. Equal losses are the rule on a grid, so its `tolflatfitness` and
+        `tolfun` are not asked.
     low, high
         Edges, as of `Bounded`: integer coordinates reach both where the step divides the distance.
     step
@@ -159,7 +159,8 @@ class Integers(Bounded):
         """When the method does, but for flat generations."""
         method = self.optimizer
         if isinstance(method, CMA) and method.stopping is not None:
-            patient = dataclasses.replace(method.stopping, tolflatfitness=jnp.inf)
+            # One flat generation fulfils tolfun; the equal losses of many are tolfunhist's.
+            patient = dataclasses.replace(method.stopping, tolflatfitness=jnp.inf, tolfun=0.0)
             method = dataclasses.replace(method, stopping=patient)
         return method.stop(state.inner)
 

@@ -96,6 +96,14 @@ def test_a_mixed_problem_is_solved_where_rounding_alone_freezes(method):
     assert frozen.loss >= 1.0
 
 
+@pytest.mark.parametrize("sigma", [0.05, 0.3])
+def test_a_flat_first_generation_is_no_end(sigma):
+    """All members of a distribution narrower than the step are the start; the margin then widens it."""
+    result = evolve.minimize(lambda x: jnp.sum(x**2), jnp.full(3, 5.0), Integers(CMAES(sigma)), evaluations=2000)
+    assert result.history["loss"][0] == result.history["mean"][0] == 75
+    assert result.loss == 0
+
+
 def test_members_are_on_the_grid_and_within_its_edges():
     optimizer = Integers(CMAES(3.0, 8), low=LOW, high=HIGH, step=STEP)
     state = init(optimizer, np.array([0.0, 1.0, -2.0, 2.0, 7.0]), jax.random.key(0))
