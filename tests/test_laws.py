@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from laws.harness import (
     SHAPE,
@@ -66,6 +66,13 @@ def test_every_public_optimizer_stands_in_the_table():
     names = [getattr(package, name) for package in (evolve, zeroth) for name in package.__all__]
     public = {kind for kind in names if isinstance(kind, type) and issubclass(kind, Optimizer)}
     assert public <= {type(row.optimizer) for row in ROWS.values()}
+
+
+@pytest.mark.parametrize("power", [0.2, 1.0, 3.0, -1.0])
+def test_every_landscape_is_increasing(power):
+    """From the optimum on."""
+    losses = [loss(landscape(power=power), np.full(SHAPE, x)) for x in np.linspace(0.0, 2.0, 9)]
+    assert np.all(np.diff(losses) > 0)
 
 
 @pytest.mark.parametrize("kind", GOALS)
@@ -129,6 +136,8 @@ def test_rotating_problem_start_and_draws_rotates_the_run(name, by, seed):
 @each("ranks")
 @settings(max_examples=5)
 @given(factor=st.floats(-3, 3), power=st.floats(0.2, 3), level=st.floats(-10, 10), seed=st.integers(0, 2**32 - 1))
+@example(factor=-3.0, power=0.2, level=-10.0, seed=0)  # all losses are negative
+@example(factor=0.0, power=-1.0, level=0.0, seed=0)  # and bounded: -1 / (1 + v)
 def test_increasing_transformations_leave_the_run_bit_identical(name, factor, power, level, seed):
     optimizer, seen = ROWS[name].optimizer, []
     for bend in ({}, {"factor": 10.0**factor, "power": power, "level": level}):

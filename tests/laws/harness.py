@@ -22,7 +22,8 @@ KINDS = ("sphere", "ellipsoid", "rosenbrock")
 class Landscape(Problem):
     """factor v^power + level, an increasing function of v, the value of a kind at rotation @ (params / scale - shift).
 
-    Everything is a leaf: one compiled program serves all.
+    A power below zero makes -(1 + v)^power of v, which is negative, bounded and increasing as well. Everything is a
+    leaf: one compiled program serves all.
     """
 
     kind: Any
@@ -49,7 +50,9 @@ class Landscape(Problem):
             self.kind, [sphere, ellipsoid, rosenbrock], by @ (params.reshape(-1) / self.scale - shift)
         )
         # A power of one for what its gradient is asked of: that of others does not exist at zero.
-        bent = jnp.where(self.power == 1, value, jnp.where(value > 0, value, 1) ** self.power)
+        powered = jnp.where(value > 0, jnp.where(value > 0, value, 1) ** self.power, 0.0)
+        bounded = -((1 + value) ** self.power)
+        bent = jnp.where(self.power == 1, value, jnp.where(self.power < 0, bounded, powered))
         return self.factor * bent + self.level
 
 
