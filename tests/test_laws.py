@@ -230,8 +230,8 @@ def test_a_generation_in_which_all_fail_leaves_the_state_bit_identical(name):
 @each()
 def test_interrupted_and_resumed_anywhere_is_bit_identical(name, tmp_path):
     optimizer, problem = numeric(ROWS[name].optimizer), landscape("rosenbrock")
-    whole = evolve.run(problem, optimizer, seed=3, generations=3)
-    for stop in (1, 2, 3):  # after every generation
+    whole = evolve.run(problem, optimizer, seed=3, generations=4)
+    for stop in (1, 2, 3, 4):  # after every generation
         resumed = evolve.run(problem, optimizer, seed=3, generations=stop, directory=tmp_path, resume=stop > 1)
     same_bits((resumed.state, resumed.answer, resumed.loss), (whole.state, whole.answer, whole.loss))
     timeless = [{k: v for k, v in r.history.items() if k != "seconds"} for r in (resumed, whole)]
