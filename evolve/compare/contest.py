@@ -20,7 +20,8 @@ from evolve.compare.probe import Probe
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem
 from evolve.core.trees import float_dtype
-from evolve.run import Budget, Result, run
+from evolve.run import Budget, Result
+from evolve.run.api import search
 from evolve.run.describe import describe
 from evolve.run.directory import versions
 from evolve.run.options import check_names
@@ -100,9 +101,10 @@ def compare(
     check_names("compare", options, Options.__annotations__)
     budget = Budget(*(options.get(name) for name in ("evaluations", "generations", "seconds", "target")))
     check_optimizers(problem, optimizers)
-    given = {"seed": seed, "seeds": len(seeds_of(seed, seeds))}
-    check_backend(problem, options.get("backend"))
-    comparison = _begin(problem, optimizers, options.get("title"), {**given, "budget": budget})
+    several, backend = seeds_of(seed, seeds), options.get("backend")
+    check_backend(problem, backend)
+    given = {"seed": seed, "seeds": len(several), "budget": budget}
+    comparison = _begin(problem, optimizers, options.get("title"), given)
     folder = None if (named := options.get("directory")) is None else Path(named)
     if folder is not None:
         claim(folder, comparison, options.get("overwrite", False))
@@ -110,8 +112,8 @@ def compare(
     with Live(list(optimizers), budget, options.get("progress", True), options.get("console")) as live:
         for entry in comparison.entries:
             live.begin(entry.name)
-            shared = {**given, "backend": options.get("backend")}
-            entry, results = _outcome(entry, optimizers[entry.name], Probe(problem, budget), live, shared)
+            shared: dict[str, Any] = {"live": live, "seeds": several, "backend": backend}
+            entry, results = _outcome(entry, optimizers[entry.name], Probe(problem, budget), **shared)
             comparison = comparison.having(entry, results, time.perf_counter() - start)
             live.end(entry)
             if folder is not None:
@@ -151,18 +153,13 @@ def concluded(comparison: C, folder: Path) -> C:
 
 
 def _outcome(
-    entry: Entry, optimizer: Optimizer, probe: Probe, live: Live, shared: dict[str, Any]
+    entry: Entry, optimizer: Optimizer, probe: Probe, live: Live, seeds: range, backend: Backend | Workers | None
 ) -> tuple[Entry, list[Result]]:
     """Run one optimizer; what happened, whatever it was."""
     try:
-        results = run(
-            probe.problem,
-            optimizer,
-            watch=[probe, lambda progress: live.update(progress, probe.loss)],
-            watch_every=probe.next,
-            **vars(probe.budget),
-            **shared,
-        )
+        watch = [probe, lambda progress: live.update(progress, probe.loss)]
+        options: Any = {"watch": watch, "watch_every": probe.next, "backend": backend, **vars(probe.budget)}
+        results = search(probe.problem, optimizer, seeds[0], len(seeds), options)
         ended = entry.ended(results, probe.finish(results))
         stopped = probe.stopped or "interrupted" in ended.reasons
         return (replace(ended, status="interrupted") if stopped else ended), results

@@ -1,15 +1,17 @@
 """`run` and `minimize`: what users call."""
 
-from collections.abc import Callable
+import math
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, Unpack, overload
+from typing import Any, Unpack, cast, overload
 
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem, wrap
 from evolve.core.trees import Params
 from evolve.run.budget import Budget
 from evolve.run.directory import RunDirectory
-from evolve.run.options import SAVE_SECONDS, Options, check, watchers
+from evolve.run.options import SAVE_SECONDS, Options, Seeds, check, watchers
 from evolve.run.prepare import prepare
 from evolve.run.result import Result
 from evolve.run.session import Session
@@ -44,6 +46,8 @@ def run(
     **options: Unpack[Options],
 ) -> Result | list[Result]:
     """Run an optimizer on a problem until the first budget is spent.
+
+    A run in which no member had a finite loss ends like any other, and a UserWarning says so.
 
     Parameters
     ----------
@@ -92,19 +96,12 @@ def run(
         The folder to resume from holds a run of another problem, optimizer, seed or precision, or no checkpoint
         in it is whole, or none is left of work that was done.
     """
-    check(options)
-    watch, directory = watchers(options.get("watch", ())), options.get("directory")
-    budget = Budget(*(options.get(name) for name in LIMITS))
-    task, carry, workers = prepare(problem, optimizer, seed, seeds, budget, options.get("backend"))
-    session = Session(task, carry, workers, seed, budget)
-    resume, pause = options.get("resume", False), options.get("save_seconds", SAVE_SECONDS)
-    with nullcontext() if directory is None else RunDirectory(directory, session.job(), resume=resume) as folder:
-        if folder is not None:
-            session.settle(folder)
-        results = session.go(watch, options.get("watch_every"), pause)
+    results = search(problem, optimizer, seed, seeds, options)
+    _warn_of_failure(results, seed, seeds)
     return results[0] if seeds is None else results
 
 
+@overload
 def minimize(
     function: Callable[..., Any],
     x0: Params,
@@ -114,7 +111,28 @@ def minimize(
     host: bool = False,
     seed: int = 0,
     **options: Unpack[Options],
-) -> Result:
+) -> Result: ...
+@overload
+def minimize(
+    function: Callable[..., Any],
+    x0: Params,
+    optimizer: Optimizer,
+    *,
+    maximize: bool = False,
+    host: bool = False,
+    seed: int = 0,
+    **options: Unpack[Seeds],
+) -> list[Result]: ...
+def minimize(
+    function: Callable[..., Any],
+    x0: Params,
+    optimizer: Optimizer,
+    *,
+    maximize: bool = False,
+    host: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> Result | list[Result]:
     """Minimize a function of parameters, or of parameters and a key.
 
     Parameters
@@ -132,14 +150,49 @@ def minimize(
     host
         The function is plain Python, evaluated by `Workers` (pass `backend=Workers(executor)` for a pool).
     **options
-        Of `run`: `evaluations`, `seconds`, `target`, `backend`, `directory`, ... `evaluations` is 10,000 if
+        Of `run`: `evaluations`, `seconds`, `target`, `seeds`, `backend`, `directory`, ... `evaluations` is 10,000 if
         no budget is given.
 
     Returns
     -------
     Result
-        `result.answer` and `result.loss` are the best seen.
+        `result.answer` and `result.loss` are the best seen. With `seeds`, a list of such results.
     """
     if all(options.get(name) is None for name in LIMITS):
         options["evaluations"] = 10_000
-    return run(wrap(function, x0, maximize=maximize, host=host), optimizer, seed=seed, **options)
+    seeds: int | None = options.pop("seeds", None)
+    results = search(wrap(function, x0, maximize=maximize, host=host), optimizer, seed, seeds, cast(Options, options))
+    _warn_of_failure(results, seed, seeds)
+    return results[0] if seeds is None else results
+
+
+def search(problem: Problem, optimizer: Optimizer, seed: int, seeds: int | None, options: Options) -> list[Result]:
+    """`run` for callers that say themselves what failed: one result a seed, no warning."""
+    check(options)
+    watch, directory = watchers(options.get("watch", ())), options.get("directory")
+    budget = Budget(*(options.get(name) for name in LIMITS))
+    task, carry, workers = prepare(problem, optimizer, seed, seeds, budget, options.get("backend"))
+    session = Session(task, carry, workers, seed, budget)
+    resume, pause = options.get("resume", False), options.get("save_seconds", SAVE_SECONDS)
+    with nullcontext() if directory is None else RunDirectory(directory, session.job(), resume=resume) as folder:
+        if folder is not None:
+            session.settle(folder)
+        return session.go(watch, options.get("watch_every"), pause)
+
+
+def _warn_of_failure(results: Sequence[Result], seed: int, seeds: int | None) -> None:
+    """Say once in which seeds no member had a finite loss: a bug in the fitness, more often than not."""
+    barren = {
+        place: result
+        for place, result in enumerate(results, seed)
+        if result.generations and not math.isfinite(result.history["best"][-1])
+    }
+    if not barren:
+        return
+    named = [*map(str, barren)][:10] + ["..."] * (len(barren) > 10)
+    whose = "" if seeds is None else f" of seed{'s' * (len(barren) > 1)} {', '.join(named)}"
+    error = results[0].error
+    said = f"; the first said: {error.strip().splitlines()[-1]}" if error else ""
+    failed = f"{sum(result.failed for result in barren.values())} failed{said}"
+    # The caller of `run` or `minimize`.
+    warnings.warn(f"run: no member{whose} had a finite loss ({failed}); what is answered is the start.", stacklevel=3)

@@ -169,7 +169,7 @@ class RunDirectory:
             if not isinstance(there, dict) or not self.run.keys() <= there.keys():
                 raise ValueError("it describes no run")
         except ValueError as error:
-            warnings.warn(f"{self.job} is corrupt ({error}); the checkpoints decide.", stacklevel=5)
+            warnings.warn(f"{self.job} is corrupt ({error}); the checkpoints decide.", stacklevel=6)
             return True
         if other := differences(there, self.run):
             raise CheckpointError(f"{self.path} holds a foreign run ({other}).")
@@ -177,7 +177,7 @@ class RunDirectory:
         before = found.get("jax", now) if isinstance(found, dict) else now
         if before != now:
             what = f"{self.path} holds a run of jax {before}, and this is jax {now}"
-            warnings.warn(f"{what}: it goes on, but not bit for bit as it would have.", stacklevel=5)
+            warnings.warn(f"{what}: it goes on, but not bit for bit as it would have.", stacklevel=6)
         return before != now
 
     def _check_unbegun(self) -> None:

@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 from evolve.backend import Backend, Workers
 from evolve.run.progress import Every, Watcher
@@ -24,6 +24,12 @@ class Options(TypedDict, total=False):
     directory: str | os.PathLike[str] | None
     resume: bool
     save_seconds: float
+
+
+class Seeds(Options):
+    """The same of several seeds at once."""
+
+    seeds: Required[int]
 
 
 def check_names(owner: str, given: Iterable[str], known: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Bad input: said before any work, naming the value and the cure; and failures while running, which are data."""
 
 import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -279,3 +280,51 @@ def test_workers_evaluate_a_jax_problem_as_the_device_does(loss):
     np.testing.assert_allclose(workers.history["loss"], device.history["loss"], rtol=1e-4, atol=1e-6)
     assert workers.loss == pytest.approx(device.loss, rel=1e-4, abs=1e-6)
     assert workers.failed == 0
+
+
+class TestARunWithoutOneFiniteLossIsSaid:
+    """In one warning, at the line that called; the result is as of any other run."""
+
+    @staticmethod
+    def said(found):
+        assert [(str(one.filename), one.category) for one in found] == [(__file__, UserWarning)]
+        return str(found[0].message)
+
+    def test_with_the_first_error_of_a_host_fitness(self):
+        with warnings.catch_warnings(record=True) as found:
+            result = evolve.minimize(lambda x: np.sum(x) + ofset, START, SEARCH, generations=2, host=True)  # noqa: F821
+        words = "no member had a finite loss (16 failed; the first said: NameError: name 'ofset' is not defined)"
+        assert self.said(found) == f"run: {words}; what is answered is the start."
+        assert result.loss == math.inf
+
+    @pytest.mark.parametrize("loss", [lambda x: jnp.sum(x) * jnp.nan, lambda x, key: jnp.sum(x) / 0])
+    def test_where_there_is_no_error(self, loss):
+        with warnings.catch_warnings(record=True) as found:
+            evolve.run(problems.wrap(loss, START), SEARCH, generations=2)
+        assert "no member had a finite loss (16 failed); what" in self.said(found)
+
+    def test_once_for_several_seeds_and_by_their_names(self):
+        def loss(x):  # the starts of seeds 3, 4, 5 are 3, 4, 5
+            return jnp.where(jnp.abs(x - 4) < 0.5, jnp.nan, x)
+
+        starts = iter([3.0, 4.0, 5.0])
+        problem = problems.wrap(loss, lambda key: jnp.asarray(next(starts)))
+        with warnings.catch_warnings(record=True) as found:
+            evolve.run(problem, evolve.RandomSearch(8, sigma=0.01), generations=2, seed=3, seeds=3)
+        assert "no member of seed 4 had a finite loss (16 failed); what" in self.said(found)
+        with warnings.catch_warnings(record=True) as found:
+            evolve.minimize(lambda x: x * jnp.nan, 1.0, SEARCH, generations=2, seeds=12)
+        assert "no member of seeds 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... had a finite loss (192 failed)" in self.said(found)
+
+    def test_by_a_comparison_only_in_its_table(self):
+        problem = problems.wrap(lambda x: np.sum(x) + ofset, START, host=True)  # noqa: F821
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = evolve.compare(problem, {"A": SEARCH}, seeds=2, generations=2, progress=False)
+        assert "A had 32 members with a loss that is not finite: NameError" in " ".join(str(found).split())
+
+
+def test_a_run_of_which_one_member_succeeds_is_not_complained_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evolve.minimize(lambda x: jnp.where(x > 1, jnp.nan, x), 1.0, SEARCH, generations=2)

@@ -196,8 +196,9 @@ def test_a_refused_resumption_leaves_the_result(copy, seed):
 @pytest.mark.parametrize("content", ["{", "[]", "null", "{}", '{"seed": 0}'])
 def test_a_corrupt_job_is_said_once_and_mended(finished, copy, content):
     (copy / "job.json").write_text(content)
-    with pytest.warns(UserWarning, match=r"job\.json is corrupt .*; the checkpoints decide"):
+    with pytest.warns(UserWarning, match=r"job\.json is corrupt .*; the checkpoints decide") as said:
         same(go(copy, resume=True), finished[1])
+    assert said[0].filename == __file__
     assert (copy / "job.json").read_bytes() == (finished[0] / "job.json").read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
