@@ -28,6 +28,23 @@ def test_the_numbers_are_those_of_jax(shape):
         np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [(jnp.float32, 0.0), (jnp.float64, 1e-10)])
+@pytest.mark.usefixtures("x64", "optimized")
+def test_many_numbers_are_those_of_jax(dtype, precision):
+    """An odd number of them, which no halves divide; in a tail the more exact quantile shows."""
+    key, shape = jax.random.key(5), (100_001,)
+    theirs = jax.random.normal(key, shape, dtype)
+    np.testing.assert_array_equal(draws.normal(key, shape, dtype), theirs)
+    np.testing.assert_array_equal(draws.materialized(key, shape, dtype), theirs)
+    np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=0, atol=precision)
+
+
+def test_many_are_drawn_in_a_loop_of_their_own_and_few_are_not():
+    for size, loops in ((2**14 - 1, False), (2**14, True)):
+        program = jax.make_jaxpr(lambda size=size: draws.white(jax.random.key(0), (size,), jnp.float32))()
+        assert ("while[" in str(program)) == loops
+
+
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 def test_a_dtype_that_is_off_is_its_half():
     """Asked for float64 while JAX computes in float32, both draw float32."""
