@@ -5,6 +5,7 @@
 24 functions in instances 1-5, 10^4 n evaluations, up to 9 restarts, every run from a start uniform in [-4, 4]^n with
 sigma 2: a sweep of 120 problems. First pycma's (`fmin2` with `bipop`), on the functions of `cocoex`, alone on the
 machine; then ours on `problems.BBOB`, as `evolve compare bbob` runs it, compilation included: their times are compared.
+pycma is one process that takes a problem after the other, ours takes problems side by side, in threads on all cores.
 Then pycma's sweeps with other seeds, and beside them, in a process of its own, ours with all seeds on the functions of
 `cocoex`: it says when a problem is solved to 1e-8, and evaluations are those up to there. One sweep's number of solved
 problems is a matter of luck by two or three, so means over the seeds are compared. A problem's seed is one number for
