@@ -1,14 +1,18 @@
 """What a run gives back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from evolve.core.trees import Params
 
 if TYPE_CHECKING:
     import pandas
+
+
+_SHAPES = 8  # of arrays in an answer that are shown
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,17 @@ class Result:
     compile_seconds: float
     memory: int | None = None
     error: str | None = None
-    state: Any = field(default=None, repr=False)
+    state: Any = None
+
+    def __repr__(self) -> str:
+        """The numbers, and of the arrays their shapes: a history has thousands of rows."""
+        numbers = f"evaluations={self.evaluations}, generations={self.generations}, failed={self.failed}"
+        shapes = [str(np.shape(leaf)) for leaf in jax.tree.leaves(self.answer)]
+        shown = ", ".join(shapes[:_SHAPES]) + ", ..." * (len(shapes) > _SHAPES)
+        history = f"{len(next(iter(self.history.values()), ()))} rows of {', '.join(self.history)}"
+        facts = f"loss={self.loss:.6g}, reason={self.reason!r}, {numbers}, seconds={self.seconds:.3g}"
+        error = f", error={self.error.strip().splitlines()[-1]!r}" if self.error else ""
+        return f"Result({facts}, answer=<{shown}>, history=<{history}>{error})"
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The history as a table.

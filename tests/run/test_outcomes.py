@@ -1,5 +1,7 @@
 """What a run gives back: noisy and deterministic problems, fitness, dtypes, trees; and what never compiles again."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -220,3 +222,15 @@ def test_facts_of_the_program():
     again = evolve.minimize(paraboloid, jnp.ones(3), evolve.SepCMAES(), generations=2)
     assert result.memory == again.memory > 0
     assert again.compile_seconds == 0 < again.seconds
+
+
+def test_a_result_is_printed_in_a_line():
+    result = evolve.minimize(paraboloid, jnp.zeros(3), evolve.SepCMAES(), generations=20)
+    columns = ", ".join(result.history)
+    assert repr(result) == (
+        f"Result(loss={result.loss:.6g}, reason='generations', evaluations={result.evaluations}, generations=20, "
+        f"failed=0, seconds={result.seconds:.3g}, answer=<(3,)>, history=<20 rows of {columns}>)"
+    )
+    layers = dataclasses.replace(result, answer=[jnp.zeros((2, k)) for k in range(1, 99)], error="Trace:\nAh: oh.\n")
+    assert "answer=<(2, 1), (2, 2), (2, 3), (2, 4), (2, 5), (2, 6), (2, 7), (2, 8), ...>," in repr(layers)
+    assert repr(layers).endswith("error='Ah: oh.')")
