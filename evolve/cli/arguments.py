@@ -143,7 +143,7 @@ class Run:
                                                 parameters with dimension=... and start=...
 
     JOB.toml holds the tables [problem] name = ..., [optimizer] name = ..., each with its settings, [budget]
-    evaluations, seconds, generations, target, and [run] seed, seeds, x64, out. Options given here win.
+    evaluations, seconds, generations, target, and [run] seed, seeds, x64, out, save_seconds. Options given here win.
 
     VALUES of settings:
       number, choice        0.05   64   true   none   tournament
@@ -187,7 +187,8 @@ class Run:
     save_seconds: Seconds = None
     """at least this long between two checkpoints; 5 by default"""
     resume: Folder = None
-    """go on with the run in this folder; only budgets may change: those given now replace all that it had"""
+    """go on with the run in this folder; only budgets may change (those given now replace all that it had) and
+    --save-seconds: what else is said must be as it was"""
     quiet: Flag = False
     """no progress and no summary"""
 

@@ -44,6 +44,7 @@ _RUN: dict[str, Callable[[str], Any]] = {
     "seeds": whole,
     "x64": _truth,
     "out": str,
+    "save_seconds": positive,
     "horizon": whole,
     "horizon_generations": whole,
 }
@@ -52,7 +53,7 @@ _TABLES = ("problem", "optimizer", "budget", "run")
 
 @dataclass(frozen=True)
 class Job:
-    """What `evolve run` runs. `run` holds those of seed, seeds, x64, out and the horizons that are known.
+    """What `evolve run` runs. `run` holds those of seed, seeds, x64, out, save_seconds and the horizons that are known.
 
     The horizon is the budget, in evaluations or in generations, that tuned schedules are stretched to. It stays what it
     was when a run is prolonged: a resumed run must follow the schedule that it began with.
@@ -91,10 +92,10 @@ class Job:
         run = {name: getattr(command, name) for name in _RUN if given(command, name)}
         return Job(self.problem, optimizer, self.budget | said, self.run | run)
 
-    def prolonged(self, command: Run) -> "Job":
-        """With the budgets of the command line, if it has any, in place of the old ones: those are spent."""
-        said = {name: getattr(command, name) for name in _BUDGET if given(command, name)}
-        return dataclasses.replace(self, budget=said or self.budget)
+    def prolonged(self, said: "Job") -> "Job":
+        """With the budgets said now, if any, in place of the old ones, which are spent; and with a new pause."""
+        pause = {name: value for name, value in said.run.items() if name == "save_seconds"}
+        return dataclasses.replace(self, budget=said.budget or self.budget, run=self.run | pause)
 
     def settled(self, x64: bool) -> "Job":
         """With everything decided that was left open: budget, horizon and precision."""
@@ -135,11 +136,17 @@ def make_problem(problem: Named) -> Problem:
 
 def make_optimizer(optimizer: Named, problem: Named, horizon: Horizon) -> Optimizer:
     """The optimizer with its settings; those not given are as tuned for the problem, if they were."""
+    factory = find(OPTIMIZERS, "optimizer", optimizer.name).factory
+    return values.called(factory, **settings_of(optimizer, problem, horizon))
+
+
+def settings_of(optimizer: Named, problem: Named, horizon: Horizon) -> dict[str, Any]:
+    """What the optimizer's factory is given: the settings, read, and those that were tuned for the problem."""
     factory, best = find(OPTIMIZERS, "optimizer", optimizer.name).factory, tuned(problem)
-    if best is None or optimizer.name not in best.optimizers:
-        return values.build(factory, optimizer.settings, optimizer.name)
     given = values.read(factory, optimizer.settings, optimizer.name)
-    return values.called(factory, **preset(optimizer.name, best.optimizers[optimizer.name], horizon, given))
+    if best is None or optimizer.name not in best.optimizers:
+        return given
+    return preset(optimizer.name, best.optimizers[optimizer.name], horizon, given)
 
 
 def check_start(problem: Problem, named: Named) -> Params:

@@ -11,22 +11,24 @@ import jax
 import numpy as np
 
 from evolve.cli import folders
-from evolve.cli.arguments import Run, given
+from evolve.cli.arguments import Run
 from evolve.cli.errors import RunError, UsageError, blamed, line_of
 from evolve.cli.folders import COMMAND
 from evolve.cli.job import Job, check_oracle, check_start, source
 from evolve.cli.naming import Named, parse_problem
 from evolve.cli.outcome import conclude
+from evolve.cli.resuming import resumed
 from evolve.core import Problem
 from evolve.core.trees import float_dtype
 from evolve.run import Progress, Result, progress_bar
-from evolve.run import run as search
+from evolve.run.api import search
 from evolve.run.checkpoint import write_atomically
+from evolve.run.options import SAVE_SECONDS
 
 
 def run(command: Run) -> int:
     """Carry out `evolve run`; returns the exit status."""
-    job = _resumed(command) if command.resume is not None else _new(command)
+    job = resumed(command) if command.resume is not None else _new(command)
     with jax.enable_x64(job.run.get("x64", False)):
         problem, optimizer = job.build()
         check_oracle(problem, optimizer, job.optimizer.name)
@@ -59,27 +61,14 @@ def _new(command: Run) -> Job:
     return job.settled(x64=float_dtype() == np.float64)
 
 
-def _resumed(command: Run) -> Job:
-    """The job of a run's folder, with the budgets given now."""
-    settled = ("problem", "optimizer", "set", "seed", "seeds", "x64", "out")
-    fixed = [name for name in settled if given(command, name)]
-    if fixed:
-        raise UsageError(f"--resume takes up a run as it was: only its budgets may change, not {fixed[0]}.")
-    path = Path(str(command.resume)) / COMMAND
-    if not path.exists():
-        made = "made by a script" if (path.parent / "job.json").exists() else "no run's folder"
-        raise UsageError(f"--resume {command.resume}: it is {made} (there is no {COMMAND} in it).")
-    return Job.read(path).prolonged(command)
-
-
 @contextmanager
 def _folder(command: Run, job: Job) -> Generator[Path]:
     """The run's folder with the command in it, before anything is computed: a kill at any moment can be resumed."""
     default = f"{job.problem.settings.get('object', job.problem.name)}-{job.optimizer.name}"
-    resumed = None if command.resume is None else Path(command.resume)
-    claim = folders.claimed(job.run.get("out"), default) if resumed is None else folders.held(resumed)
+    old = None if command.resume is None else Path(command.resume)
+    claim = folders.claimed(job.run.get("out"), default) if old is None else folders.held(old)
     with claim as new:
-        folder = new or Path(str(resumed))
+        folder = new or Path(str(old))
         try:
             write_atomically(folder / COMMAND, json.dumps(job.tables(), indent=2).encode())
         except OSError as error:
@@ -88,22 +77,19 @@ def _folder(command: Run, job: Job) -> Generator[Path]:
 
 
 def _search(problem: Problem, optimizer: Any, job: Job, folder: Path, command: Run) -> list[Result]:
-    seeds = job.run.get("seeds")
-    options: dict[str, Any] = {"seed": job.run.get("seed", 0), "seeds": seeds, "directory": folder, **job.budget}
-    if command.save_seconds is not None:
-        options["save_seconds"] = command.save_seconds
+    options: Any = {"directory": folder, **job.budget}
+    options["save_seconds"] = job.run.get("save_seconds", SAVE_SECONDS)
     # A run that was killed before it began has no job.json yet.
     options["resume"] = command.resume is not None and (folder / "job.json").exists()
     try:
         live = not command.quiet and sys.stdout.isatty()
         with progress_bar(f"{job.problem.name}, {job.optimizer.name}") if live else nullcontext() as bar:
-            watch = [_Forget(folder), *([bar] if bar else [])]
-            found: Any = search(problem, optimizer, watch=watch, **options)
+            options["watch"] = [_Forget(folder), *([bar] if bar else [])]
+            return search(problem, optimizer, job.run.get("seed", 0), job.run.get("seeds"), options)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_interrupted(folder)) from None
     except Exception as error:
         raise _failure(error, job, folder) from error
-    return found if seeds is not None else [found]
 
 
 class _Forget:

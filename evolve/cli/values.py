@@ -100,11 +100,11 @@ def _value(where: str, annotation: Any, given: Any) -> Any:
 
 def as_text(given: Any) -> str:
     """A plain value as it would be typed."""
-    if isinstance(given, bool):
-        return "true" if given else "false"
+    if given is None or isinstance(given, bool):
+        return str(given).lower()
     if isinstance(given, (list, tuple)):
         return "-".join(as_text(item) for item in given)  # pyright: ignore[reportUnknownVariableType]
-    return str(given)
+    return getattr(given, "__name__", str(given))  # a function, less its address
 
 
 def kind(annotation: Any) -> Kind:
