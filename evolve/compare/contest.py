@@ -22,7 +22,7 @@ from evolve.core.problem import Problem
 from evolve.core.trees import float_dtype
 from evolve.run import Budget, Result
 from evolve.run.api import search
-from evolve.run.describe import describe
+from evolve.run.describe import outline
 from evolve.run.directory import versions
 from evolve.run.options import check_names
 from evolve.run.prepare import check_backend, seeds_of
@@ -197,7 +197,7 @@ def _begin(
 ) -> Comparison:
     """Nothing has run yet."""
     budget = {name: limit for name, limit in vars(given["budget"]).items() if (name, limit) != ("target", None)}
-    facts = given | {"budget": budget, "problem": describe(problem)} | surroundings()
+    facts = given | {"budget": budget, "problem": outline(problem)} | surroundings()
     entries = tuple(Entry.of(name, optimizer) for name, optimizer in optimizers.items())
     return Comparison(title or _title(problem), facts, entries)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evolve.core.optimizer import Optimizer
-from evolve.run.describe import describe
+from evolve.run.describe import describe, outline
 from evolve.run.result import Result
 
 LOSS = "loss"  # what was minimized; a held-out loss is named otherwise
@@ -25,8 +25,9 @@ class Spread(NamedTuple):
 class Entry:
     """One optimizer's settings, and what came of them.
 
-    name, family, settings
-        The name it was given; "evolution", "zeroth-order" or "gradient"; every setting in words.
+    name, family, settings, outline
+        The name it was given; "evolution", "zeroth-order" or "gradient"; every setting in words, and so much of them
+        as a reader wants.
     status
         "finished", "failed" (`error` says how), "interrupted" or "not run".
     reasons, evaluations, forwards, failed
@@ -43,6 +44,7 @@ class Entry:
     name: str
     family: str
     settings: str
+    outline: str = ""
     status: str = "not run"
     error: str | None = None
     traceback: str | None = None
@@ -59,7 +61,7 @@ class Entry:
     @classmethod
     def of(cls, name: str, optimizer: Optimizer) -> "Entry":
         """Before it has run."""
-        return cls(name, family(optimizer), describe(optimizer))
+        return cls(name, family(optimizer), describe(optimizer), outline(optimizer))
 
     def ended(self, results: list[Result], curves: dict[str, np.ndarray]) -> "Entry":
         """After it has run; the curves end with the answers."""

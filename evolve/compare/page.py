@@ -41,6 +41,7 @@ figure svg { display: block; width: 100%; height: auto; font-family: system-ui, 
 dl { margin: 0; display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.4rem 1.4rem }
 dt { font-weight: 600 } dd { margin: 0; overflow-wrap: anywhere }
 code { font: 0.82rem/1.5 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; color: var(--dim) }
+summary { color: var(--dim); font-size: 0.82rem; cursor: pointer }
 .facts dt { font-weight: 400; color: var(--dim) }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 0 3rem }
 @media print { body { max-width: none; padding: 0 } figure { break-inside: avoid } }
@@ -75,6 +76,9 @@ READING = """\
 <p>Every optimizer had the same seeds: the same starts, and in each generation the same minibatches. The budget counts
 forward passes, and a gradient counts three. Numbers are medians over seeds with [lowest, highest]; lines are medians
 and shades the same range; a seed that diverged counts as the worst.</p>
+<p>Settings were given, or are the methods' own; those of the built-in contest on the digits won a random search for the
+lowest validation loss on splits of the training part, six trials for each method. That is a measure at the end of the
+budget, so a method may be able to learn faster than its curve shows.</p>
 <p>Curves show each method's answer measured by the problem itself, not the losses it happened to see; that
 measuring is in neither budget nor seconds. Seconds and memory are of {}; <i>seconds</i> include compiling,
 the curves' do not. Memory is what the compiled generation needs at its peak.</p>"""

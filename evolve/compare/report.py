@@ -92,9 +92,15 @@ def settings(comparison: "Comparison") -> str:
     styles = looks(comparison.entries)
     return "".join(
         f"<dt>{swatch(styles[entry.name])}{escape(entry.name)} <small>{escape(entry.family)}</small></dt>"
-        f"<dd><code>{escape(entry.settings)}</code></dd>"
+        f"<dd>{_settings(entry)}</dd>"
         for entry in comparison.entries
     )
+
+
+def _settings(entry: Entry) -> str:
+    """In short, and all of them on request."""
+    full, short = (f"<code>{escape(words)}</code>" for words in (entry.settings, entry.outline))
+    return f"{short}<details><summary>in full</summary>{full}</details>" if entry.outline else full
 
 
 def _facts(facts: dict[str, Any]) -> dict[str, Any]:

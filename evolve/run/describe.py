@@ -3,13 +3,17 @@
 import dataclasses
 import zlib
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+_ARRAYS = np.ndarray, np.generic, jax.Array
+_PLAIN = str, bool, int, float, complex, type(None), *_ARRAYS
 _DEPTH = 100  # what is nested deeper than anyone writes makes itself anew whenever it is looked into
 
 
@@ -24,10 +28,8 @@ def describe(thing: Any) -> str:
 
 def _words(thing: Any, within: tuple[int, ...]) -> str:
     """One value; `within` are the identities of what it is found in."""
-    if isinstance(thing, (str, bool, int, float, complex, type(None))):
-        return repr(thing)
-    if isinstance(thing, (np.ndarray, np.generic, jax.Array)):
-        return _array(thing)
+    if isinstance(thing, _PLAIN):
+        return _array(thing) if isinstance(thing, _ARRAYS) else repr(thing)
     if id(thing) in within or len(within) == _DEPTH:
         return "..."
     within = *within, id(thing)
@@ -35,7 +37,56 @@ def _words(thing: Any, within: tuple[int, ...]) -> str:
         return "{" + ", ".join(f"{key!r}: {_words(value, within)}" for key, value in thing.items()) + "}"
     if isinstance(thing, (list, tuple)) and type(thing) in (list, tuple):
         return "(" + ", ".join(_words(item, within) for item in thing) + ")"
-    return _name(thing) + _inside(thing, within)
+    parts = ", ".join(f"{name}={_words(value, within)}" for name, value in _parts(thing).items())
+    return _name(thing) + (f"({parts})" if parts else "")
+
+
+def outline(thing: Any) -> str:
+    """`describe` for readers, in a line or two: what was called with which numbers, as far as that can be told.
+
+    Names lose their modules and None goes without saying. Of an optax transformation it is the update; a function
+    goes by the one that it is nested in, and says what all functions nested there close over.
+    """
+    return _outline(thing, ())
+
+
+def _outline(thing: Any, within: tuple[int, ...]) -> str:
+    if isinstance(thing, _PLAIN) or id(thing) in within or len(within) == _DEPTH:
+        return _words(thing, within)
+    if isinstance(thing, optax.GradientTransformation):
+        return _outline(thing.update, within)
+    within = *within, id(thing)
+    if isinstance(thing, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_outline(value, within)}" for key, value in thing.items()) + "}"
+    if type(thing) in (list, tuple):
+        return "(" + ", ".join(_outline(item, within) for item in thing) + ")"
+    parts = {name: value for name, value in _merged(thing).items() if value is not None and name != "defaults"}
+    words = [f"{name}={_outline(value, within)}" for name, value in parts.items()]
+    name = _scope(thing).rpartition(".")[2]
+    if len(words) == 1 and isinstance(thing, FunctionType):
+        (only,) = parts.values()
+        word = _outline(only, within)
+        if name == "with_extra_args_support":  # optax wraps whatever is chained
+            return word
+        words = [word[1:-1] if isinstance(only, tuple) else word]
+    return name + (f"({', '.join(words)})" if words else "")
+
+
+def _merged(thing: Any, within: tuple[int, ...] = ()) -> dict[str, Any]:
+    """What it holds, and in place of functions that are nested where it is, what they hold."""
+    found, within = dict[str, Any](), (*within, id(thing))
+    for name, value in _parts(thing).items():
+        nested = isinstance(value, FunctionType) and "<locals>" in value.__qualname__
+        if nested and _scope(value) == _scope(thing):
+            found = found if id(value) in within else _merged(value, within) | found
+        elif not nested or _parts(value):
+            found[name] = value
+    return found
+
+
+def _scope(thing: Any) -> str:
+    """Its name, or that of the function that it is nested in."""
+    return _name(thing).partition(".<locals>")[0]
 
 
 def _name(thing: Any) -> str:
@@ -44,19 +95,18 @@ def _name(thing: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _inside(thing: Any, within: tuple[int, ...]) -> str:
-    """What records, named tuples, partial and nested functions hold; nothing for others."""
+def _parts(thing: Any) -> dict[str, Any]:
+    """What records, named tuples, partial and nested functions hold; nothing of others."""
     if isinstance(thing, type):
-        return ""
+        return {}
     if dataclasses.is_dataclass(thing):
-        parts = {field.name: getattr(thing, field.name, None) for field in dataclasses.fields(thing)}
-    elif isinstance(thing, tuple):
-        parts = getattr(thing, "_asdict", dict[str, Any])() or dict(enumerate(thing))  # pyright: ignore[reportUnknownVariableType]
-    elif hasattr(thing, "func") and hasattr(thing, "keywords"):
-        parts = {"func": thing.func, "args": thing.args, **thing.keywords}
-    else:
-        parts = _closed_over(thing)
-    return "(" + ", ".join(f"{name}={_words(value, within)}" for name, value in parts.items()) + ")" if parts else ""
+        return {field.name: getattr(thing, field.name, None) for field in dataclasses.fields(thing)}
+    if isinstance(thing, tuple):
+        numbered: dict[str, Any] = {str(i): value for i, value in enumerate(thing)}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return getattr(thing, "_asdict", dict[str, Any])() or numbered
+    if hasattr(thing, "func") and hasattr(thing, "keywords"):
+        return {"func": thing.func, "args": thing.args, **thing.keywords}
+    return _closed_over(thing)
 
 
 def _closed_over(thing: Any) -> dict[str, Any]:
