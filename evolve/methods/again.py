@@ -25,7 +25,7 @@ class Again(Directions):
     used: Int[Array, ""] | int
     copies: int = eqx.field(static=True)
     size: int = eqx.field(static=True)
-    first: Directions | None = None  # what the copies are drawn from, where the inner ones are a window's
+    source: Directions | None = None  # what the copies are drawn from, where the inner ones are a window's
 
     @property
     def group(self) -> int:
@@ -47,8 +47,11 @@ class Again(Directions):
         return Again(self.inner.ahead(first, used), self.used, self.copies, self.size, self.inner)
 
     def one(self, i: Int[Array, ""] | int) -> Direction:
-        """The member's, or that of the member whose copy it is."""
-        return self.inner.one(self._source(jnp.asarray(i)))
+        """The member's, or that of the member whose copy it is, which may lie in another window."""
+        member, source = self._member(jnp.asarray(i)), self.source
+        if source is None:
+            return self.inner.one(member)
+        return jax.lax.cond(i < self.used, lambda: self.inner.one(member), lambda: source.one(member))
 
     def batch(self, first: Int[Array, ""] | int, count: int) -> Direction:
         """One by one, which draws the same; of blocks the copies' alone are put together from two."""
@@ -58,7 +61,7 @@ class Again(Directions):
         rows = self.inner.batch(first, count)
 
         def mixed() -> Direction:
-            head = (self.inner if self.first is None else self.first).batch(0, self.copies)
+            head = (self.inner if self.source is None else self.source).batch(0, self.copies)
             copied = jax.tree.map(lambda leaf: leaf[(places - self.used) % self.copies], head)
             choose = jax.vmap(lambda own, row, copy: jnp.where(own, row, copy))
             return jax.tree.map(lambda row, copy: choose(places < self.used, row, copy), rows, copied)
@@ -67,9 +70,9 @@ class Again(Directions):
 
     def combine(self, weights: Float[Array, " n"]) -> Params:
         """A member weighs what it and its copy do."""
-        sources = self._source(jnp.arange(weights.shape[0]))
-        return self.inner.combine(jnp.zeros(self.size, weights.dtype).at[sources].add(weights))
+        members = self._member(jnp.arange(weights.shape[0]))
+        return self.inner.combine(jnp.zeros(self.size, weights.dtype).at[members].add(weights))
 
-    def _source(self, i: Int[Array, "*any"]) -> Int[Array, "*any"]:
+    def _member(self, i: Int[Array, "*any"]) -> Int[Array, "*any"]:
         """Which member i is, itself or a copy."""
         return jnp.where(i < self.used, i, (i - self.used) % self.copies)

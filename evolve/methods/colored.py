@@ -87,7 +87,7 @@ class Colored(Directions):
             return jnp.pad(colored.flat(first, length), ((0, self.window - length), (0, 0)))
 
         rows = self._of_window(drawn, first, used)
-        return Held(jax.vmap(self.geometry.unravel)(rows), first, self.block, self.group)
+        return Held(Stored(jax.vmap(self.geometry.unravel)(rows)), first, self.block, self.group)
 
     def one(self, i: Int[Array, ""] | int) -> Params:
         """Its window's row."""
@@ -137,9 +137,10 @@ class Colored(Directions):
         return at_least(many, [of(self.block), of(self.window)], (self, first, *others))
 
 
-class Held(Stored):
+class Held(Directions):
     """Some successive members' directions, drawn already, by the numbers that the members have among all."""
 
+    rows: Stored
     first: Int[Array, ""]
     size: int = eqx.field(static=True)  # of a block
     pairs: int = eqx.field(static=True)
@@ -156,16 +157,21 @@ class Held(Stored):
 
     def one(self, i: Int[Array, ""] | int) -> Params:
         """Its row."""
-        return super().one(i - self.first)
+        return self.rows.one(i - self.first)
 
     def batch(self, first: Int[Array, ""] | int, count: int) -> Params:
         """Their rows."""
-        return super().batch(first - self.first, count)
+        return self.rows.batch(first - self.first, count)
 
     def combine(self, weights: Float[Array, " size"]) -> Params:
-        """Of those that are held."""
-        held = jax.tree.leaves(self.tree)[0].shape[0]
-        return super().combine(jax.lax.dynamic_slice_in_dim(weights, self.first, held))
+        """Not of a window alone.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError("Held: only a window's directions are drawn; combine those of the whole population.")
 
 
 def weigh(

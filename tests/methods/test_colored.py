@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evolve.core import Geometry
+from evolve.core import Geometry, Population
 from evolve.methods.again import Again
 from evolve.methods.colored import Colored
 from evolve.methods.covariance import Full
@@ -58,7 +58,7 @@ def test_a_sum_reaches_as_far_as_members_are_in_use(count):
 def test_a_batch_draws_no_more_than_its_neediest_asks_for():
     """Under `vmap` a choice between a block and a window stays a choice, and gives what single ones give."""
     directions, used = drawn(False), jnp.asarray([2, 3, 4])
-    ahead = jax.vmap(lambda used: directions.ahead(jnp.asarray(0), used).tree["a"])
+    ahead = jax.vmap(lambda used: directions.ahead(jnp.asarray(0), used).batch(0, WINDOW)["a"])
     assert "cond[" in str(jax.make_jaxpr(ahead)(used))
     held = jax.jit(ahead)(used)
     np.testing.assert_array_equal(held[:, BLOCK:], 0.0)
@@ -66,15 +66,30 @@ def test_a_batch_draws_no_more_than_its_neediest_asks_for():
     np.testing.assert_allclose(jax.jit(ahead)(used + 9)[2], rows(directions, 0, WINDOW)[:, :2], rtol=1e-12)
 
 
+def test_a_window_is_never_taken_for_all_members():
+    whole = drawn(False)
+    for directions in (whole, Again(whole, 40, 3, SIZE)):
+        held = directions.ahead(jnp.asarray(WINDOW), 43)
+        population = Population(None, jnp.ones(()), held, whole.key, whole.geometry, SIZE)
+        with pytest.raises(TypeError, match="drawn, not stored"):
+            _ = population.stored
+        with pytest.raises(TypeError, match="combine those of the whole population"):
+            population.combine(jnp.ones(SIZE))
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("used", [5, 16, 30, 44])
 def test_copies_are_those_of_the_first_wherever_a_window_begins(used):
     directions = drawn(False)
     again = Again(directions, jnp.asarray(used), 3, SIZE)
+    assert (again.group, again.block, again.window) == (1, BLOCK, WINDOW)
     whole = rows(directions, 0, SIZE)
     expected = np.concatenate([whole[:used], whole[:3]])
     for first in range(0, used + 3, WINDOW):
-        held = jax.jit(lambda first: again.ahead(first, used + 3))(jnp.asarray(first))
-        for begin in range(first, min(first + WINDOW, used + 3), BLOCK):
+        held = jax.jit(lambda again, first: again.ahead(first, again.used + 3))(again, jnp.asarray(first))
+        end = min(first + WINDOW, used + 3)
+        for begin in range(first, end, BLOCK):
             some = expected[begin : begin + BLOCK]
             np.testing.assert_allclose(rows(held, begin, BLOCK)[: len(some)], some, rtol=1e-12)
+        one_by_one = jax.jit(lambda held, places: jax.lax.map(held.one, places))(held, jnp.arange(first, end))
+        np.testing.assert_allclose(one_by_one["a"], expected[first:end, :2], rtol=1e-12)
