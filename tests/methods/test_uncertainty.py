@@ -11,7 +11,7 @@ from laws.programs import ask, init, tell
 from laws.tools import close, compilations
 
 import evolve
-from evolve import CMAES, SNES, Gradient, IndependentNoise, Restarts, Tolerances, UncertaintyHandling
+from evolve import CMAES, SNES, Device, Gradient, IndependentNoise, Restarts, Tolerances, UncertaintyHandling
 from evolve.core import wrap
 from evolve.methods.uncertainty import rank_change
 
@@ -136,7 +136,7 @@ def test_every_evaluation_is_counted_and_has_noise_of_its_own():
 
 def test_a_growing_population_has_its_copies_behind_its_members():
     """Where the members in use end within a block, at its edge, and where the copies reach into the next."""
-    optimizer = UncertaintyHandling(CMAES(0.5), reevaluated=3)
+    optimizer, problem = UncertaintyHandling(CMAES(0.5), reevaluated=3), wrap(lambda x: jnp.sum(x**2), jnp.ones(3))
 
     @jax.jit
     def asked(size):
@@ -147,15 +147,17 @@ def test_a_growing_population_has_its_copies_behind_its_members():
         one_by_one = jax.lax.map(population.member, jnp.arange(21))
         moved = population.center + population.scale * population.combine(weights)
         own = optimizer.optimizer.ask(state.inner, KEY).members()
-        return population.used, population.members(), one_by_one, own, weights, moved, population.center
+        losses = Device().evaluate(problem, population, KEY)
+        return population.used, population.members(), one_by_one, own, weights, moved, population.center, losses
 
     for size in (7, 9, 13, 14):
-        used, members, one_by_one, own, weights, moved, center = asked(size)
+        used, members, one_by_one, own, weights, moved, center, losses = asked(size)
         assert used == size + 3
         np.testing.assert_allclose(members[:size], own[:size], rtol=1e-6)
         np.testing.assert_array_equal(members[size:used], members[:3])
         np.testing.assert_allclose(one_by_one[:used], members[:used], rtol=1e-6)
         np.testing.assert_allclose(moved, center + weights @ (members - center), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(losses[:used], np.sum(members[:used] ** 2, axis=1), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
