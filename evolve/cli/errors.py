@@ -34,6 +34,14 @@ def blamed(error: BaseException, file: str) -> str:
     return sentence if line is None else f"{file}, line {line}: {sentence}"
 
 
+def exhausted(error: BaseException) -> str | None:
+    """That memory ran out, in words, if it did: NumPy's or the device's."""
+    message = str(error).strip().partition("\n")[0].rstrip(".")
+    if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in message:  # as JAX says it; not imported for this
+        return message.rpartition("RESOURCE_EXHAUSTED: ")[2]
+    return (message or "out of memory") if isinstance(error, MemoryError) else None
+
+
 def line_of(error: BaseException, file: str) -> int | None:
     """The last line of a file that an error passed through, if it did."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

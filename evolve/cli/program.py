@@ -42,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _carried_out(words: list[str]) -> int:
     import warnings
 
-    from evolve.cli.errors import RunError, UsageError
+    from evolve.cli.errors import RunError, UsageError, exhausted
 
     with warnings.catch_warnings():
         warnings.showwarning = _warn
@@ -52,6 +52,10 @@ def _carried_out(words: list[str]) -> int:
             return _complain(error, MISUSED)
         except RunError as error:
             return _complain(error, FAILED)
+        except Exception as error:
+            if (lacking := exhausted(error)) is None:
+                raise  # nobody's mistake but ours
+            return _complain(f"{lacking}; take a smaller problem.", FAILED)
 
 
 def _warn(message: Warning | str, *where: Any, **more: Any) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 
 from evolve.cli import folders
 from evolve.cli.arguments import Run
-from evolve.cli.errors import RunError, UsageError, blamed, line_of
+from evolve.cli.errors import RunError, UsageError, blamed, exhausted, line_of
 from evolve.cli.folders import COMMAND
 from evolve.cli.job import Job, check_oracle, check_start, source
 from evolve.cli.naming import Named, parse_problem
 from evolve.cli.outcome import conclude
+from evolve.cli.registry import OPTIMIZERS, PROBLEMS
 from evolve.cli.resuming import resumed
+from evolve.cli.values import parameters
 from evolve.core import Problem
 from evolve.core.trees import float_dtype
 from evolve.run import Progress, Result, progress_bar
@@ -116,10 +118,21 @@ def _failure(error: Exception, job: Job, folder: Path) -> Exception:
     if line_of(error, file) is not None:
         hint = "; for a function that JAX cannot trace, set host=true" if isinstance(error, _UNTRACEABLE) else ""
         return RunError(blamed(error, file) + hint)
+    if (words := exhausted(error)) is not None:
+        return RunError(f"{words}; take {_smaller(job)} (run folder: {folder})")
     if isinstance(error, (OSError, ValueError, TypeError)):
         sentence = str(error).strip().partition("\n")[0].rstrip(".")
         return RunError(f"{sentence} (run folder: {folder})")
     return error
+
+
+def _smaller(job: Job) -> str:
+    """What to make smaller where memory is short."""
+    table = {"population": "a smaller population", "chains": "fewer chains", "batch": "a smaller batch"}
+    factories = OPTIMIZERS[job.optimizer.name].factory, PROBLEMS[job.problem.name].factory
+    cures = [table[name] for factory in factories for name in parameters(factory) if name in table]
+    cures += ["fewer seeds"] if job.run.get("seeds", 1) > 1 else []
+    return " or ".join(filter(None, (", ".join(cures), "a smaller problem")))
 
 
 _UNTRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)

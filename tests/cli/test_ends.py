@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -283,3 +284,39 @@ def test_a_warning_is_a_sentence(capsys, monkeypatch):
     assert main(["list"]) == 0
     assert capsys.readouterr().err == "evolve: the disk is slow.\n"
     assert warnings.showwarning is before
+
+
+FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 241236230384 bytes."
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "cure"),
+    [
+        ("digits --optimizer genetic", jax.errors.JaxRuntimeError(FULL), "a smaller population, a smaller batch or"),
+        ("sphere --optimizer annealing", jax.errors.JaxRuntimeError(FULL), "take fewer chains or a smaller problem"),
+        ("sphere --optimizer sgd --seeds 3", MemoryError(), "evolve: out of memory; take fewer seeds or"),
+        ("sphere --optimizer sgd", MemoryError("Unable to allocate 7 GiB"), "allocate 7 GiB; take a smaller problem"),
+    ],
+)
+def test_memory_that_runs_out_is_a_sentence_with_a_cure(capsys, monkeypatch, words, error, cure):
+    def exhausting(*_):
+        raise error
+
+    monkeypatch.setattr("evolve.cli.running.search", exhausting)
+    assert main(["run", *words.split(), "--out", "a"]) == 1
+    said = capsys.readouterr().err
+    assert cure in said
+    assert "Traceback" not in said
+    assert "RESOURCE" not in said
+
+
+def test_memory_that_runs_out_at_the_start_is_a_sentence_too(tmp_path, capsys, monkeypatch):
+    def exhausting(*_):
+        raise jax.errors.JaxRuntimeError(FULL)
+
+    monkeypatch.setattr(Function, "init", exhausting)
+    for words in ("run sphere --optimizer cmaes", "compare sphere --optimizers cmaes"):
+        assert main(words.split()) == 1
+        said = "Out of memory allocating 241236230384 bytes; take a smaller problem."
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
