@@ -2,13 +2,14 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolve.compare.entry import LOSS, Entry, higher_is_better, plain
-from evolve.compare.table import WIDE, rich_table, row
+from evolve.compare.table import UNBOUNDED, fits, rich_table, row
 from evolve.compare.words import count, duration, value
 from evolve.run.checkpoint import write_atomically
 from evolve.run.result import Result
@@ -76,7 +77,10 @@ class Comparison:
         """A `rich` table, best first: `rich.print(comparison.table())`; `width` is the terminal's if not given."""
         from rich.console import Console
 
-        wide = (width or Console().width) >= WIDE
+        wide = self._table(wide=True)
+        return wide if fits(wide, width or Console().width) else self._table(wide=False)
+
+    def _table(self, wide: bool) -> "rich.table.Table":
         return rich_table(self.ranked(), self.metrics, self.heading(), wide)
 
     def heading(self) -> str:
@@ -163,7 +167,9 @@ class Comparison:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(width=WIDE, color_system=None)
+        # Into a file or a pipe, lines are as long as they need be.
+        width = Console().width if sys.stdout.isatty() else UNBOUNDED
+        console = Console(width=width, color_system=None)
         with console.capture() as captured:
-            console.print(self.table(WIDE))
+            console.print(self.table(width))
         return captured.get()

@@ -53,7 +53,7 @@ def cells(entry: Entry) -> list[str]:
 
 HEADERS = ("optimizer", "evaluations", "forwards", "seconds", "compiling", "memory")
 _NARROW = ("optimizer", "evals", "forward\npasses", "seconds\n(compile)", "memory")
-WIDE = 132  # columns of a terminal from which on a range stands beside its median
+UNBOUNDED = 1 << 20  # columns, where no terminal sets a limit
 
 
 def leaders(entries: Sequence[Entry], metric: str) -> list[str]:
@@ -64,6 +64,13 @@ def leaders(entries: Sequence[Entry], metric: str) -> list[str]:
         return []
     best = max(finite) if higher_is_better(metric) else min(finite)
     return [name for name, median in medians.items() if median == best]
+
+
+def fits(table: "rich.table.Table", width: int) -> bool:
+    """Whether so many columns can show all of a table, with no line broken or cut."""
+    from rich.console import Console
+
+    return Console(width=UNBOUNDED).measure(table).maximum <= width
 
 
 def rich_table(entries: Sequence[Entry], metrics: Sequence[str], title: str, wide: bool) -> "rich.table.Table":
@@ -81,7 +88,8 @@ def rich_table(entries: Sequence[Entry], metrics: Sequence[str], title: str, wid
         padding=(0, 1 if wide else 0),
     )
     for place, name in enumerate(HEADERS if wide else _NARROW):
-        table.add_column(name, justify="right" if place else "left", no_wrap=bool(place) or wide, min_width=5)
+        # In a terminal that is narrower still, a name goes on below instead of being cut.
+        table.add_column(name, justify="right" if place else "left", no_wrap=bool(place), overflow="fold", min_width=5)
     metrics = metrics if wide else metrics[:2]
     for metric in metrics:
         table.add_column(header(metric) if wide else header(metric).replace(" ", "\n"), justify="right", no_wrap=True)

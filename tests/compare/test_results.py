@@ -15,6 +15,7 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 import evolve
 from evolve.compare import Comparison, Entry, compare
@@ -218,3 +219,31 @@ def test_labels_are_moved_apart_in_order_and_stay_inside(places, gap):
 def test_labels_that_are_apart_already_stay(count):
     places = np.linspace(0.05, 0.95, count).tolist()
     np.testing.assert_allclose(apart(places, 0.1), places, atol=1e-9)
+
+
+def long_named():
+    """Twelve metrics, and names that hardly fit anywhere."""
+    metrics = {f"reward_of_episode_{i}": [[1.25 * i, 2.5 * i]] for i in range(12)}
+    entries = tuple(made(name, [[1.0, 2.0]], **metrics) for name in ("Separable CMA-ES with restarts", "x" * 40))
+    facts = {"budget": {"evaluations": 100}, "seeds": 2}
+    return Comparison("Title", facts, entries)
+
+
+def test_a_table_that_no_terminal_limits_is_whole():
+    shown = str(long_named())
+    for words in ("Separable CMA-ES with restarts", "x" * 40, "evaluations", "reward of episode 11", "[13.8, 27.5]"):
+        assert words in shown
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) > 200
+
+
+@pytest.mark.parametrize("width", [60, 80, 132, 200])
+def test_a_terminal_cuts_no_name(width):
+    comparison, console = long_named(), Console(width=width)
+    with console.capture() as captured:
+        console.print(comparison.table(width))
+    lines = [line.ljust(width) for line in captured.get().splitlines()]
+    assert max(map(len, lines)) <= width
+    names = "".join(line.split("  ")[0].strip() for line in lines)
+    assert "x" * 40 in names.replace(" ", "")
+    assert width < 70 or "…" not in captured.get()

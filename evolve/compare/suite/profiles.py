@@ -17,7 +17,6 @@ from evolve.compare.suite.record import PROFILE, TARGETS
 from evolve.compare.suite.reference import best_2009
 from evolve.compare.suite.runtime import expected, simulated
 from evolve.compare.suite.suite import Log, Suite
-from evolve.compare.table import WIDE
 from evolve.compare.words import count
 from evolve.core.optimizer import Optimizer
 from evolve.run.checkpoint import write_atomically
@@ -149,13 +148,10 @@ class Profiles(Comparison):
                     rows.append(row | {"runs": len(reached)})
         return rows
 
-    def table(self, width: int | None = None) -> "rich.table.Table":
-        """A `rich` table, best first; `width` is the terminal's if not given."""
-        from rich.console import Console
-
+    def _table(self, wide: bool) -> "rich.table.Table":
         from evolve.compare.suite.tables import overview
 
-        return overview(self, (width or Console().width) >= WIDE)
+        return overview(self, wide)
 
     def heading(self) -> str:
         """Suite, problems and budget in a line."""

@@ -43,9 +43,9 @@ def overview(profiles: "Profiles", wide: bool) -> "rich.table.Table":
         caption_justify="left",
         box=SIMPLE_HEAD,
     )
-    heads = [*HEADERS, *list(profiles.groups)[1:]] if wide else HEADERS
+    heads = [*HEADERS, *[name.replace(" ", "\n") for name in profiles.groups][1:]] if wide else HEADERS
     for place, name in enumerate(heads):
-        table.add_column(plain(name), justify="right" if place else "left", no_wrap=place < len(HEADERS))
+        table.add_column(plain(name), justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
     for entry in ranked:
         table.add_row(*map(plain, cells(profiles, entry)[: len(heads)]), style=None if entry.final else "dim")
     return table
