@@ -1,11 +1,11 @@
-"""Costly work that is due now and then: a batch gives what a loop gives, and nothing due costs nothing."""
+"""Costly work: where nothing is due it costs nothing, and a batch does no more than its neediest asks for."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evolve.core.refresh import refresh
+from evolve.core.refresh import at_least, refresh
 
 DUE = [[False] * 4, [True] * 4, [True, False, False, True]]
 
@@ -103,3 +103,41 @@ def test_inside_a_scan():
     starts = jnp.asarray([0.0, 10.0])
     expected = [[0, 0, s + 3, s + 3, s + 3, s + 6, s + 6] for s in (0.0, 10.0)]
     np.testing.assert_allclose(jax.vmap(one)(starts), np.sqrt(expected), rtol=1e-6)
+
+
+def tiers(calls=None):
+    """Three branches; which of them computed it can be told from the result, and from the calls."""
+
+    def tier(k):
+        def branch(operand):
+            if calls is not None:
+                jax.debug.callback(lambda x: calls.append(k), operand["x"][0])
+            return operand["law"](operand["x"][: operand["count"]]) + 100.0 * k
+
+        return branch
+
+    return [tier(k) for k in range(3)]
+
+
+def needy(x):
+    """An operand of which only x is an array: the length of a slice, and a function."""
+    return {"x": x, "count": 2, "law": jnp.sum}
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_alone_it_is_a_choice(index):
+    x = jnp.asarray([1.0, 2.0, 4.0])
+    assert at_least(jnp.asarray(index), tiers(), needy(x)) == 3 + 100 * index
+    assert jax.jit(lambda i: at_least(i, tiers(), needy(x)))(index) == 3 + 100 * index
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
+def test_a_batch_takes_the_branch_of_its_neediest(axes):
+    """Counted by a callback inside the branches, of which a plain `switch` would compute all."""
+    index, x, calls = jnp.asarray([0, 1, 0, 1]), operands(4)["x"], []
+    given = [arg if axis == 0 else arg[1] for arg, axis in zip((index, x), axes, strict=True)]
+    many = jax.jit(jax.vmap(lambda i, x: at_least(i, tiers(calls), needy(x)), axes))
+    expected = x[:, 0] + x[:, 1] if axes[1] == 0 else jnp.full(4, x[1, 0] + x[1, 1])
+    np.testing.assert_array_equal(many(*given), expected + 100)
+    jax.effects_barrier()
+    assert set(calls) == {1}

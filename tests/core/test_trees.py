@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolve.core import Geometry
-from evolve.core.trees import as_arrays, check_params, float_dtype, scaled, select, take
+from evolve.core.trees import as_arrays, check_params, float_dtype, keep, scaled, select, take
 
 DTYPES = ["float16", "bfloat16", "float32"]
 
@@ -120,11 +120,27 @@ def test_a_lone_array_is_named_too():
         check_params(jnp.arange(3), "here")
 
 
+@pytest.mark.parametrize("choose", [select, keep])
 @pytest.mark.parametrize("condition", [True, False])
-def test_select_takes_whole_trees_in_their_own_dtypes(condition):
+def test_one_of_two_trees_is_whole_and_in_its_own_dtypes(choose, condition):
     yes = {"a": jnp.ones(2, jnp.bfloat16), "n": jnp.asarray(1)}
     no = {"a": jnp.zeros(2, jnp.bfloat16), "n": jnp.asarray(7)}
-    assert_same(select(jnp.asarray(condition), yes, no), yes if condition else no)
+    expected = yes if condition else no
+    assert_same(choose(jnp.asarray(condition), yes, no), expected)
+    # What is wider than what it stands for is narrowed; numbers may be those of Python.
+    wide, plain = {"a": jnp.ones(2), "n": 1}, {"a": no["a"], "n": 7}
+    assert_same(choose(jnp.asarray(condition), wide, plain), expected)
+    both = jnp.asarray([True, False])
+    batch = jax.vmap(lambda condition, a: choose(condition, wide | {"a": a}, plain))(both, jnp.ones((2, 2)))
+    assert_same(take(batch, 0 if condition else 1), expected)
+
+
+def test_what_is_kept_is_kept_as_a_whole():
+    """By one branch, also where a leaf is narrowed: `select` goes through every leaf."""
+    old = {"a": jnp.zeros(2, jnp.bfloat16), "b": jnp.zeros(3)}
+    program = str(jax.make_jaxpr(keep)(True, {"a": jnp.ones(2), "b": jnp.ones(3)}, old))
+    assert "cond[" in program
+    assert "select_n" not in program
 
 
 def test_scaled_keeps_dtypes(x64):
