@@ -65,6 +65,7 @@ def test_a_record_is_what_a_plain_loop_sees():
     np.testing.assert_array_equal(record.bests, lowest[AT - 1])
     np.testing.assert_array_equal(record.losses, flat[AT - 1])
     assert (record.evaluations, record.best) == (480, lowest[-1])
+    assert record.failed == np.sum(~np.isfinite(flat)) > 40
 
 
 class Blocks(Stored):
@@ -89,10 +90,11 @@ class Doubling(evolve.RandomSearch):
 
 def test_of_a_growing_population_members_in_use_are_counted():
     losses = np.random.default_rng(0).uniform(size=(6, 8)) * np.logspace(3, -5, 6)[:, None]
+    losses[:, [2, 5]] = np.nan
     record = told(Doubling(population=8), 0.0, losses)
     used = [*losses[:3, :4].ravel(), *losses[3:].ravel()]
     np.testing.assert_array_equal(record.hits, by_hand(used, 0.0)[0])
-    assert record.evaluations == len(used)
+    assert (record.evaluations, record.failed) == (len(used), 3 + 2 * 3)
     at = AT[len(used) >= AT]
     np.testing.assert_array_equal(record.losses[: len(at)], np.array(used)[at - 1])
     assert np.all(np.isinf(record.bests[len(at) :]))

@@ -26,7 +26,10 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 class Bowl(Problem):
-    """A sphere whose place, depth and condition are numbers; `traced` counts how often a program is made of it."""
+    """A sphere whose place, depth and condition are numbers, and which ends at an edge far from all of them.
+
+    `traced` counts how often a program is made of it.
+    """
 
     center: jax.Array
     depth: jax.Array
@@ -42,7 +45,8 @@ class Bowl(Problem):
 
     def loss(self, params, key):
         Bowl.traced += 1
-        return jnp.sum(self.weights * (params - self.center) ** 2) + self.depth
+        loss = jnp.sum(self.weights * (params - self.center) ** 2) + self.depth
+        return jnp.where(params[0] < 4.5, loss, jnp.nan)
 
 
 def bowls(functions=(1, 2), instances=(1, 2, 3)):
@@ -108,6 +112,7 @@ def test_a_case_is_the_run_of_its_seed_through_one_program(found):
     np.testing.assert_array_equal(other.state.record.hits, alone.hits)
     assert result.reason == profiles.entries[0].reasons[4] == "final target"
     assert result.evaluations == profiles.entries[0].evaluations[4]
+    assert result.failed == profiles.entries[0].failed[4] > 0
     assert profiles.entries[1].reasons == ("evaluations",) * 6
 
 
