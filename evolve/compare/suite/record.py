@@ -116,13 +116,7 @@ class Recorded(Wrapper):
         after = record.evaluations + spent.astype(jnp.int32)
         passed = (self.moments > record.evaluations) & (self.moments <= after)
         seen = _Seen(self.targets, self.moments, passed, self.f_opt, used, cost)
-        losses = values.astype(record.best.dtype)
-        low, good = population.brief(_lowest, losses, seen)
-        best = jnp.minimum(record.best, low)
-        due = jnp.any(passed) | jnp.any((best <= self.targets) & (record.hits == 0))
-        # Most generations pass nothing, and a running minimum would cost more than they do.
-        old = (record.hits, record.gaps, record.bests, record.losses)
-        lines = refresh(due, lambda x: x[0].brief(_lines, *x[1:]), (population, losses, seen, record), old)
+        good, best, *lines = population.brief(_changed, values.astype(record.best.dtype), seen, record)
         return Record(after, record.failed + used - good, best, *lines)
 
 
@@ -153,11 +147,12 @@ class _Seen(eqx.Module):
         return hits, gaps, bests, jnp.where(self.passed, losses[member], record.losses)
 
 
-def _lowest(losses: Float[Array, " size"], seen: _Seen) -> tuple[Array, Array]:
-    """The lowest gap, and how many members did not fail."""
+def _changed(losses: Float[Array, " size"], seen: _Seen, record: Record) -> tuple[Array, ...]:
+    """How many members did not fail, and the record's lowest gap and lines after the generation."""
     gaps = seen.gaps(losses)
-    return jnp.min(gaps), jnp.sum(jnp.isfinite(gaps), dtype=jnp.int32)
-
-
-def _lines(losses: Float[Array, " size"], seen: _Seen, record: Record) -> tuple[Array, ...]:
-    return seen.lines(losses, record)
+    best = jnp.minimum(record.best, jnp.min(gaps))
+    due = jnp.any(seen.passed) | jnp.any((best <= seen.targets) & (record.hits == 0))
+    # Most generations pass nothing, and a running minimum would cost more than they do.
+    old = (record.hits, record.gaps, record.bests, record.losses)
+    lines = refresh(due, lambda x: x[1].lines(x[0], x[2]), (losses, seen, record), old)
+    return jnp.sum(jnp.isfinite(gaps), dtype=jnp.int32), best, *lines
