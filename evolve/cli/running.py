@@ -16,7 +16,7 @@ from evolve.cli.errors import RunError, UsageError, blamed, exhausted, line_of
 from evolve.cli.folders import COMMAND
 from evolve.cli.job import Job, check_oracle, check_start, source
 from evolve.cli.naming import Named, parse_problem
-from evolve.cli.outcome import conclude
+from evolve.cli.outcome import conclude, noticing
 from evolve.cli.registry import OPTIMIZERS, PROBLEMS
 from evolve.cli.resuming import resumed
 from evolve.cli.values import parameters
@@ -35,14 +35,11 @@ def run(command: Run) -> int:
         problem, optimizer = job.build()
         check_oracle(problem, optimizer, job.optimizer.name)
         check_start(problem, job.problem)
-        with _folder(command, job) as folder:
+        with _folder(command, job) as folder, noticing() as lost:
             results = _search(problem, optimizer, job, folder, command)
-            try:
-                failure = conclude(problem, results, job, folder, command.quiet)
-            except OSError as error:
-                raise RunError(f"the answer cannot be written ({error}); evolve run --resume {folder}") from error
+            failure = conclude(problem, results, job, folder, command.quiet, lost)
     if any(result.reason == "interrupted" for result in results):
-        raise KeyboardInterrupt(_interrupted(folder))
+        raise KeyboardInterrupt(f"interrupted; {failure}" if lost else _interrupted(folder))
     _check(results)
     if failure is not None:
         raise RunError(failure)

@@ -30,8 +30,8 @@ def facts(seed: int, result: Mapping[str, Any], metrics: dict[str, Any]) -> dict
     }
 
 
-def show(title: str, rows: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Print one row a fact, one column a seed; a host fitness's first traceback; and where everything lies."""
+def show(title: str, rows: Sequence[dict[str, Any]], folder: Path | None) -> None:
+    """Print one row a fact, one column a seed; a host fitness's first traceback; and the folder, if it is whole."""
     console = wide_console()
     table = Table(title=escape(title), title_justify="left", show_header=False)
     names = dict.fromkeys(name for row in rows for name in row)  # one seed's report may have failed
@@ -42,7 +42,8 @@ def show(title: str, rows: Sequence[dict[str, Any]], folder: Path) -> None:
     error = next((row["first error"] for row in rows if row.get("first error")), None)
     if error:
         console.print(f"The first error of a fitness:\n{error.rstrip()}", markup=False, highlight=False)
-    console.print(f"saved in {folder}", markup=False, highlight=False, soft_wrap=True)
+    if folder is not None:
+        console.print(f"saved in {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def wide_console() -> Console:

@@ -1,5 +1,6 @@
 """A run's folder: job.json, history.jsonl, checkpoints, result.json."""
 
+import contextlib
 import json
 import os
 import platform
@@ -21,7 +22,8 @@ IDENTITY = ("problem", "optimizer", "seed", "seeds", "x64")
 class RunDirectory:
     """Where a run keeps everything that resuming and reporting need; a context manager that locks it until it ends.
 
-    The history on disk counts only as far as a checkpoint says; what a kill left behind it is cut off.
+    The history on disk counts only as far as a checkpoint says; what a kill left behind it is cut off. Rows that the
+    disk has no room for keep no checkpoint from being saved: without them a run can go on, without it work is lost.
 
     Parameters
     ----------
@@ -96,13 +98,23 @@ class RunDirectory:
         Raises
         ------
         OSError
-            The disk is full or the folder cannot be written; the checkpoints before are untouched.
+            The disk is full or the folder cannot be written; the checkpoints before are untouched. Where it is the
+            history alone that does not fit, the error names it, and the next call tries its rows again.
         """
         rows, length = self._written
-        self._write(length, history.lines(rows))
-        length = self.history.stat().st_size
-        save_checkpoint(self.path, generation, carry, {**facts, "run": self.run, "history": length})
-        self._written = len(history), length
+        text, error = history.lines(rows), None
+        try:
+            self._write(length, text)
+            rows, length = len(history), length + len(text)
+        except OSError as full:
+            error = type(full)(full.errno, full.strerror, str(self.history))
+            with contextlib.suppress(OSError):  # room for the checkpoint
+                self._write(length, b"")
+        own = {"run": self.run, "history": length, "lost": len(history) - rows}
+        save_checkpoint(self.path, generation, carry, {**facts, **own})
+        self._written = rows, length
+        if error is not None:
+            raise error
 
     def load(self, like: Any, single: bool) -> tuple[Any, dict[str, Any], History] | None:
         """The carry, the facts and the history of the newest good checkpoint; None to start over.
@@ -118,7 +130,7 @@ class RunDirectory:
         found = load_checkpoint(self.path, like, self.run)
         if found is None:
             self._check_unbegun()
-        length: int = found[1].get("history", 0) if found else 0
+        length, lost = (found[1].get(name, 0) if found else 0 for name in ("history", "lost"))
         text = self.history.read_bytes()[:length]
         history = History.read(text, single)
         good = sum(map(len, text.splitlines(keepends=True)[: len(history)]))
@@ -126,6 +138,10 @@ class RunDirectory:
             warnings.warn(
                 f"{self.history} is damaged: only its first {len(history)} rows can be read; the run goes on.",
                 stacklevel=2,
+            )
+        if lost:
+            warnings.warn(
+                f"{self.history} lacks {lost} rows that the disk had no room for; the run goes on.", stacklevel=2
             )
         # Should the run be killed from here on, the result would be one of fewer generations than the checkpoints.
         self.result.unlink(missing_ok=True)

@@ -26,6 +26,14 @@ from evolve.run.standing import Standing
 SUMMARY = ("loss", "reason", "failed", "generations", "evaluations", "forwards", "seconds", "compile_seconds", "memory")
 
 
+class Unsaved(UserWarning):
+    """The end of a run is not in its folder; `error` says why."""
+
+    def __init__(self, message: str, error: OSError) -> None:
+        super().__init__(message)
+        self.error = error
+
+
 class Session:
     """A run while it runs."""
 
@@ -165,7 +173,8 @@ class Session:
             self.unsaved = error
         if self.unsaved is not None:
             lost = "the end of the run is not on disk; it is in the result that `run` returns"
-            warnings.warn(f"run: {self.folder.path} could not be written ({self.unsaved}): {lost}.", stacklevel=2)
+            message = f"run: {self.folder.path} could not be written ({self.unsaved}): {lost}."
+            warnings.warn(Unsaved(message, self.unsaved), stacklevel=2)
 
     def _result(self, i: int, reason: str | None, loop: DeviceLoop | HostLoop | None) -> Result:
         now = self.now

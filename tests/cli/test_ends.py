@@ -1,10 +1,13 @@
 """How runs end: answers and reports, resuming, folders used again, and what is shown later."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -320,3 +323,48 @@ def test_memory_that_runs_out_at_the_start_is_a_sentence_too(tmp_path, capsys, m
         said = "Out of memory allocating 241236230384 bytes; take a smaller problem."
         assert said in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_disk_that_fills_up_is_no_success(tmp_path, capsys, monkeypatch):
+    assert main([*SPHERE, "--generations", "20", "--out", "whole", "--quiet"]) == 0
+    real, calls = os.fsync, []
+
+    def fsync(number):
+        calls.append(number)
+        if len(calls) > 5:  # command.json, job.json and the first checkpoint
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        assert main([*SPHERE, "--generations", "20", "--out", "a"]) == 1
+    captured = capsys.readouterr()
+    assert "a is not complete (No space left on device); once it can be written, go on with: evolve run --resume a" in (
+        captured.err
+    )
+    assert "`run` returns" not in captured.err
+    assert "saved in" not in captured.out
+    assert f"{rows(tmp_path / 'whole')[0]['loss']:.6g}" in captured.out
+    assert end(tmp_path / "a") == set()
+    assert main(["report", "a"]) == 2
+    assert "not finished" in capsys.readouterr().err
+    assert main(["run", "--resume", "a", "--quiet"]) == 0
+    answers = [(tmp_path / name / "answer.safetensors").read_bytes() for name in ("a", "whole")]
+    assert answers[0] == answers[1]
+
+
+def test_a_history_that_does_not_fit_is_no_success(tmp_path, capsys, monkeypatch):
+    real = RunDirectory._write
+
+    def write(folder, place, text):
+        real(folder, place, b"")
+        if text:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "_write", write)
+        assert main([*SPHERE, "--generations", "20", "--out", "a"]) == 1
+    assert f"a is not complete (No space left on device: {Path('a/history.jsonl')})" in capsys.readouterr().err
+    assert (tmp_path / "a" / "checkpoint-0000000020.json").exists()
+    assert "answer.safetensors" in end(tmp_path / "a")
+    assert "summary.json" not in end(tmp_path / "a")

@@ -5,11 +5,13 @@ import json
 import os
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import evolve
 import problems
 from evolve.run import session
+from evolve.run.directory import RunDirectory
 
 PROBLEM = problems.wrap(lambda x: jnp.sum((x - 1) ** 2), jnp.zeros(3))
 OPENES = evolve.OpenES(population=8, learning_rate=0.01)
@@ -92,3 +94,41 @@ def test_a_disk_that_recovers_holds_everything_in_the_end(whole, tmp_path, monke
     assert numbers(result) == whole
     rows = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows] == result.history["loss"].tolist()
+
+
+def crowded(monkeypatch, room):
+    """A disk that holds so many bytes of a history: what goes beyond is written as far as it fits."""
+    real = RunDirectory._write
+
+    def write(folder, place, text):
+        real(folder, place, text[: max(0, room - place)])
+        if place + len(text) > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RunDirectory, "_write", write)
+
+
+def test_a_history_that_does_not_fit_keeps_no_checkpoint_from_being_saved(whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        crowded(patch, room=2000)  # 7 rows, not 14
+        with pytest.warns(UserWarning, match=r"No space left on device: '.*history.jsonl'"):
+            assert numbers(go(tmp_path / "run")) == whole
+    assert (tmp_path / "run" / "checkpoint-0000000020.json").exists()
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 7, "a fragment was left"
+    with pytest.warns(UserWarning, match=r"history\.jsonl lacks 13 rows that the disk had no room for"):
+        result = go(tmp_path / "run", 30, resume=True)
+    longer = go(tmp_path / "longer", 30)
+    assert numbers(result)[:-1] == numbers(longer)[:-1]
+    assert result.history["loss"].tobytes() == np.delete(longer.history["loss"], range(7, 20)).tobytes()
+
+
+def test_rows_that_did_not_fit_are_written_once_they_do(whole, tmp_path, monkeypatch):
+    def room(progress):
+        if progress.generation >= 14:
+            crowding.undo()
+
+    with pytest.MonkeyPatch.context() as crowding:
+        crowded(crowding, room=2000)
+        with pytest.warns(UserWarning, match="tries again at the next checkpoint"):
+            go(tmp_path / "run", 16, watch=room, watch_every=4)
+    assert numbers(go(tmp_path / "run", resume=True)) == whole
