@@ -1,6 +1,9 @@
 """`evolve list`: what there is."""
 
 import inspect
+import re
+from itertools import zip_longest
+from textwrap import wrap
 
 from rich.markup import escape
 from rich.table import Table
@@ -10,6 +13,8 @@ from evolve.cli.errors import unknown
 from evolve.cli.registry import OPTIMIZERS, PROBLEMS, Entry
 from evolve.cli.summary import wide_console
 from evolve.cli.values import kind, parameters
+
+_AUTHORS = re.compile(r"(.*?\b(?:1[89]|20)\d\d\b\)?).*")  # up to the first year
 
 
 def show(command: List) -> int:
@@ -23,8 +28,10 @@ def show(command: List) -> int:
     known = OPTIMIZERS | PROBLEMS
     if command.name not in known:
         raise unknown("there is no optimizer or problem", command.name, known)
-    factory = known[command.name].factory
-    console.print((inspect.getdoc(factory) or "") + "\n", markup=False, highlight=False)
+    factory, source = known[command.name].factory, known[command.name].source
+    text = inspect.getdoc(factory) or ""
+    cited = "" if source in text else f"\nSource: {source}.\n"
+    console.print(f"{text}\n{cited}", markup=False, highlight=False)
     table = Table("setting", "default", "allowed", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, parameter in parameters(factory).items():
         default = "" if parameter.default is parameter.empty else _word(parameter.default)
@@ -34,19 +41,18 @@ def show(command: List) -> int:
 
 
 def _overview(entries: dict[str, Entry], width: int) -> list[str]:
-    """One line each; what a narrow terminal has no room for is cut, but never the name."""
+    """One line each; what a narrow terminal has no room for goes on below, of a source only authors and year."""
     name_width = max(map(len, entries))
     room = width - name_width - 4
     sources = min(max(len(entry.source) for entry in entries.values()), room * 2 // 5)
     whats = min(max(len(entry.description) for entry in entries.values()), room - sources)
-    return [
-        f"{name:<{name_width}}  {_cut(entry.description, whats):<{whats}}  {_cut(entry.source, sources)}".rstrip()
-        for name, entry in entries.items()
-    ]
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+    lines: list[str] = []
+    for name, entry in entries.items():
+        source = entry.source if len(entry.source) <= sources else _AUTHORS.sub(r"\1", entry.source)
+        cells = [name], wrap(entry.description, whats), wrap(source, sources)
+        for parts in zip_longest(*cells, fillvalue=""):
+            lines.append(f"{parts[0]:<{name_width}}  {parts[1]:<{whats}}  {parts[2]}".rstrip())
+    return lines
 
 
 def _word(default: object) -> str:

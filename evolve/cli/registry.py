@@ -38,8 +38,9 @@ class Entry:
         return cls(factory, description, found.group(1) if found else "")
 
 
-# A parenthesis that holds a year.
-_SOURCE = re.compile(r" ?\(([^()]*\b(?:1[89]|20)\d\d\b[^()]*)\)")
+# A parenthesis that holds a year, and perhaps further parentheses: 21(5).
+_PART = r"(?:[^()]|\([^()]*\))*"
+_SOURCE = re.compile(rf" ?\(({_PART}\b(?:1[89]|20)\d\d\b{_PART})\)")
 
 
 def sgd(learning_rate: Number = 0.1, momentum: float = 0.9) -> evolve.Gradient:

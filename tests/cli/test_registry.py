@@ -1,6 +1,8 @@
 """Names and values: nothing that the packages offer is missing, and words become what the signatures ask for."""
 
 import inspect
+import re
+from collections import Counter
 
 import equinox as eqx
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rich.console import Console
 
 import evolve
 import problems
@@ -45,6 +48,29 @@ def test_list_has_one_line_each_with_its_source(capsys):
         assert entry.source in line
         own = name in ("csv", "npz", "idx", "python")
         assert own or any(year in entry.source for year in ("19", "20")), f"{name} cites nobody"
+
+
+def test_a_narrow_list_cuts_no_description_and_no_author(capsys, monkeypatch):
+    monkeypatch.setattr("evolve.cli.listing.wide_console", lambda: Console(width=80))
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for entries in (OPTIMIZERS, PROBLEMS):
+        begins = [next(i for i, line in enumerate(lines) if line.split()[:1] == [name]) for name in entries]
+        for entry, first, last in zip(entries.values(), begins, [*begins[1:], len(lines)], strict=True):
+            authors = re.match(r".*?\d{4}|", entry.source).group()
+            expected, said = f"{entry.description} {authors}", " ".join(lines[first:last])
+            assert not Counter(re.findall(r"\w+", expected)) - Counter(re.findall(r"\w+", said))
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS, *PROBLEMS])
+def test_the_whole_source_is_shown_beside_the_settings(capsys, name):
+    assert main(["list", name]) == 0
+    assert (OPTIMIZERS | PROBLEMS)[name].source in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_source_may_hold_parentheses():
+    assert OPTIMIZERS["maes"].source == "Beyer and Sendhoff 2017, IEEE TEVC 21(5)"
 
 
 @pytest.mark.parametrize("name", [*OPTIMIZERS, *PROBLEMS])
