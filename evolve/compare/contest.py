@@ -17,6 +17,7 @@ from evolve.compare.comparison import Comparison
 from evolve.compare.entry import Entry
 from evolve.compare.live import Live
 from evolve.compare.probe import Probe
+from evolve.core.guards import check_names
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem
 from evolve.core.trees import float_dtype
@@ -24,7 +25,6 @@ from evolve.run import Budget, Result
 from evolve.run.api import search
 from evolve.run.describe import outline
 from evolve.run.directory import versions
-from evolve.run.options import check_names
 from evolve.run.prepare import check_backend, seeds_of
 
 if TYPE_CHECKING:

@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core.guards import check_options, guarded, what
 from evolve.core.population import Population
 from evolve.core.trees import Params, keep
 
@@ -40,6 +41,21 @@ class Optimizer(eqx.Module):
 
     oracle: ClassVar[Literal["loss", "gradient"]] = "loss"
     reasons: ClassVar[tuple[str, ...]] = ()  # why it may stop by itself
+
+    if not TYPE_CHECKING:  # what a class takes, its fields say
+
+        def __new__(cls, *args: Any, **options: Any) -> Any:
+            """Refuse options that the class does not take."""
+            check_options(cls, options)
+            return super().__new__(cls)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Guard the methods that take a key, whoever writes them."""
+        super().__init_subclass__(**options)
+        for name in ("init", "start", "ask"):
+            method = vars(cls).get(name)
+            if method is not None and not getattr(method, "__isabstractmethod__", False):
+                setattr(cls, name, guarded(method))
 
     @abstractmethod
     def init(self, params: Params, key: PRNGKeyArray) -> State:
@@ -95,8 +111,11 @@ class Optimizer(eqx.Module):
         ValueError
             The losses' shape is not (size,).
         TypeError
-            The losses are not floating-point numbers, or a gradient is missing.
+            The losses are not floating-point numbers, a gradient is missing, or the population is none.
         """
+        if not isinstance(population, Population):  # pyright: ignore[reportUnnecessaryIsInstance]
+            found = f"{type(self).__name__}.tell: the population is {what(population)}"
+            raise TypeError(f"{found}; pass the population that ask returned, then the losses.")
         if (self.oracle == "gradient") != isinstance(losses, Graded):
             raise TypeError(f"{type(self).__name__}.tell: {_WANTED[self.oracle]}")
         values = jnp.asarray(losses.losses if isinstance(losses, Graded) else losses)

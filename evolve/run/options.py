@@ -1,11 +1,11 @@
 """The options of a run, and what is wrong with one."""
 
-import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Required, TypedDict
 
 from evolve.backend import Backend, Workers
+from evolve.core.guards import check_names
 from evolve.run.progress import Every, Watcher
 
 SAVE_SECONDS = 5.0  # at least this long between two checkpoints
@@ -30,21 +30,6 @@ class Seeds(Options):
     """The same of several seeds at once."""
 
     seeds: Required[int]
-
-
-def check_names(owner: str, given: Iterable[str], known: Mapping[str, Any]) -> None:
-    """Refuse a misspelt option, which would otherwise be no option at all.
-
-    Raises
-    ------
-    TypeError
-        A name is not known: the message gives the one that is meant, or all.
-    """
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-            raise TypeError(f"{owner}: there is no option {name!r}; {cure}")
 
 
 def check(options: Options) -> None:

@@ -17,10 +17,10 @@ from evolve.compare.live import Live
 from evolve.compare.suite.profiles import Profiles
 from evolve.compare.suite.record import PROFILE, TARGETS, Recorded, moments
 from evolve.compare.suite.suite import Case, Log, Suite
+from evolve.core.guards import check_names
 from evolve.core.optimizer import Optimizer
 from evolve.core.trees import float_dtype
 from evolve.run.budget import FAR, Budget, answers
-from evolve.run.options import check_names
 from evolve.run.prepare import seeds_of
 from evolve.run.whole import Whole
 
