@@ -43,7 +43,7 @@ def show(command: List) -> int:
 def _overview(entries: dict[str, Entry], width: int) -> list[str]:
     """One line each; what a narrow terminal has no room for goes on below, of a source only authors and year."""
     name_width = max(map(len, entries))
-    room = width - name_width - 4
+    room = max(20, width - name_width - 4)
     sources = min(max(len(entry.source) for entry in entries.values()), room * 2 // 5)
     whats = min(max(len(entry.description) for entry in entries.values()), room - sources)
     lines: list[str] = []

@@ -63,6 +63,11 @@ def test_a_narrow_list_cuts_no_description_and_no_author(capsys, monkeypatch):
             assert not Counter(re.findall(r"\w+", expected)) - Counter(re.findall(r"\w+", said))
 
 
+def test_a_list_is_made_however_narrow_the_terminal(monkeypatch):
+    monkeypatch.setattr("evolve.cli.listing.wide_console", lambda: Console(width=3))
+    assert main(["list"]) == 0
+
+
 @pytest.mark.parametrize("name", [*OPTIMIZERS, *PROBLEMS])
 def test_the_whole_source_is_shown_beside_the_settings(capsys, name):
     assert main(["list", name]) == 0
