@@ -138,6 +138,27 @@ def test_report_shows_a_script_s_run(tmp_path, capsys):
     assert "--resume" not in said
 
 
+def test_report_says_where_unfinished_runs_stood(tmp_path, capsys):
+    several = [*SPHERE, "--seeds", "2", "--generations", "1500", "--set", "stopping=none", "--quiet"]
+    assert main([*several, "--out", "runs/a"]) == 0
+    best = min(row["loss"] for row in rows(tmp_path / "runs" / "a"))
+    history = tmp_path / "runs" / "a" / "history.jsonl"
+    (tmp_path / "runs" / "a" / "summary.json").unlink()
+    assert main(["report", "runs/a"]) == 2
+    assert f"stood at generation 1,500 (10,500 evaluations, best {best:.6g}), and is" in capsys.readouterr().err
+    history.write_bytes(b"".join(history.read_bytes().splitlines(keepends=True)[:1040]) + b'{"gen')
+    assert main(["report", "runs/a"]) == 2
+    said = capsys.readouterr().err
+    assert "stood at generation 1,400 (9,800 evaluations" in said
+    assert "saved up to generation 1,500; go on with: evolve run --resume runs/a" in said
+    (tmp_path / "runs" / "b").mkdir()
+    (tmp_path / "runs" / "b" / "command.json").write_bytes((tmp_path / "runs" / "a" / "command.json").read_bytes())
+    assert main(["report", "runs/b"]) == 2
+    assert "stood at its start, and is saved up to generation 0" in capsys.readouterr().err
+    assert main(["report", "runs"]) == 2
+    assert "runs is neither a run nor a comparison (it holds runs: a, b)." in capsys.readouterr().err
+
+
 def test_a_resumed_run_forgets_its_old_end_once_it_goes_on(tmp_path, monkeypatch, capsys):
     assert main([*SPHERE, "--generations", "3", "--out", "a", "--quiet"]) == 0
     before = end(tmp_path / "a")
@@ -156,7 +177,9 @@ def test_a_resumed_run_forgets_its_old_end_once_it_goes_on(tmp_path, monkeypatch
     assert end(tmp_path / "a") == set()
     capsys.readouterr()
     assert main(["report", "a"]) == 2
-    assert "not finished; go on with: evolve run --resume a" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not finished: it stood at generation 9 (63 evaluations, best " in said
+    assert "saved up to generation 9; go on with: evolve run --resume a\n" in said
 
 
 def test_a_budget_given_on_resuming_replaces_all_that_there_was(tmp_path):
