@@ -12,9 +12,10 @@ import zipfile
 import zlib
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from problems.checks import check_examples
 
@@ -46,13 +47,7 @@ def read_npz(path: FilePath, inputs: str = "x", targets: str = "y") -> Examples:
     file = existing(path, "read_npz")
     where = f"read_npz: {file}:"
     arrays: list[np.ndarray] = []
-    try:
-        archive = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{where} this is no readable .npz file ({error}); write one with numpy.savez.") from error
-    if isinstance(archive, np.ndarray):
-        raise ValueError(f"{where} this holds one bare array; write inputs and targets with numpy.savez.")
-    with archive:
+    with _archive(file, where) as archive:
         for name in (inputs, targets):
             if name not in archive.files:
                 raise ValueError(f"{where} there is no array {name!r}; {nearest(name, archive.files)}")
@@ -63,6 +58,22 @@ def read_npz(path: FilePath, inputs: str = "x", targets: str = "y") -> Examples:
                     f"{where} array {name!r} cannot be read ({error}); save it as a plain numeric array."
                 ) from error
     return check_examples(arrays[0], arrays[1], where)
+
+
+def _archive(file: Path, where: str) -> NpzFile:
+    """The arrays by name. What is neither a zip file nor a bare array NumPy would take for a pickle."""
+    with open(file, "rb") as opened:
+        start = opened.read(4)
+    if start[:2] not in (b"PK", b"\x93N"):
+        found = f"it starts with {start.hex(' ')}, not with 50 4b"
+        raise ValueError(f"{where} this is no NumPy archive: {found}; write one with numpy.savez.")
+    try:
+        archive: Any = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{where} this is no readable .npz file ({error}); write one with numpy.savez.") from error
+    if isinstance(archive, np.ndarray):
+        raise ValueError(f"{where} this holds one bare array; write inputs and targets with numpy.savez.")
+    return archive
 
 
 def read_idx(images_path: FilePath, labels_path: FilePath) -> Examples:
@@ -142,6 +153,6 @@ def existing(path: FilePath, reader: str) -> Path:
 def nearest(name: str, known: list[str]) -> str:
     """A cure for a wrong name: the nearest known one, and all of them if they are few."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    start = f"did you mean {near[0]!r}? There is" if near else "there is"
     shown = ", ".join(repr(one) for one in sorted(known)[:20]) or "nothing"
-    return f"{hint}There is {shown}{', ...' if len(known) > 20 else ''}."
+    return f"{start} {shown}{', ...' if len(known) > 20 else ''}."

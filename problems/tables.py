@@ -16,6 +16,8 @@ def read_csv(
 ) -> Examples:
     """A table of numbers, one example a line; one column is the target.
 
+    What is wrong is named by line and column, both counted from 1 as in a text editor.
+
     Parameters
     ----------
     path
@@ -55,7 +57,7 @@ def read_csv(
         table: list[np.ndarray] = []
         whole = True
         for line, row in lines if header else itertools.chain([(number, first)], lines):
-            table.append(_numbers(row, line, len(first), where))
+            table.append(_numbers(row, len(first), f"{where} line {line}", may_name=line == number))
             whole = whole and _is_whole(row[column])
     if not table:
         raise ValueError(f"{where} there is a header but no line of numbers below it.")
@@ -89,7 +91,7 @@ def _column(target: SupportsIndex | str, first: list[str], header: bool, where: 
     index = as_integer(target)
     if index is not None:
         if not -len(first) <= index < len(first):
-            raise ValueError(f"{where} there is no column {index}; the first line has {len(first)} columns.")
+            raise ValueError(f"{where} there is no column {index}; the first line has {len(first)} columns, from 0 on.")
         return index % len(first)
     if not isinstance(target, str):
         raise ValueError(f"{where} target is {target!r}; give the column's index, an integer, or its name.")
@@ -102,18 +104,21 @@ def _column(target: SupportsIndex | str, first: list[str], header: bool, where: 
     return names.index(target)
 
 
-def _numbers(row: list[str], line: int, columns: int, where: str) -> np.ndarray:
-    """One line's cells as float64."""
+def _numbers(row: list[str], columns: int, where: str, may_name: bool) -> np.ndarray:
+    """One line's cells as float64; the first may rather name the columns."""
     if len(row) != columns:
-        raise ValueError(f"{where} line {line} has {len(row)} columns, the first has {columns}.")
+        raise ValueError(f"{where} has {len(row)} columns, the first has {columns}.")
     try:
-        return np.array([_number(cell) for cell in row])
+        numbers = np.array([_number(cell) for cell in row])
     except ValueError:
         bad = next(i for i, cell in enumerate(row) if not _is_number(cell))
-        raise ValueError(
-            f"{where} line {line}, column {bad}: {row[bad]!r} is not a number; encode text as numbers, fill"
-            " or drop empty cells, and pass header=True if this line names the columns."
-        ) from None
+        header = ", and pass header=True if this line names the columns" if may_name else ""
+        cure = f"encode text as numbers, fill or drop empty cells{header}"
+        raise ValueError(f"{where}, column {bad + 1}: {row[bad]!r} is not a number; {cure}.") from None
+    if not np.isfinite(numbers).all():
+        bad = int(np.argmin(np.isfinite(numbers)))
+        raise ValueError(f"{where}, column {bad + 1}: {row[bad]!r} is not finite; replace it, or drop the line.")
+    return numbers
 
 
 def _number(cell: str) -> float:

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import pickle
 import struct
 import tempfile
 from pathlib import Path
@@ -119,7 +120,7 @@ def test_missing_empty_and_folder(reader, tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "error", "message"),
     [
-        ({"X": [1.0], "y": [1]}, ValueError, r"no array 'x'; There is 'X', 'y'\."),
+        ({"X": [1.0], "y": [1]}, ValueError, r"no array 'x'; there is 'X', 'y'\."),
         ({"x": [1.0], "yy": [1]}, ValueError, r"no array 'y'; did you mean 'yy'\? There is 'x', 'yy'"),
         ({"x": np.zeros((3, 2)), "y": np.zeros(4)}, ValueError, "there are 3 inputs but 4 targets"),
         ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, ValueError, r"inputs have shape \(0, 2\); .* at least one"),
@@ -137,9 +138,11 @@ def test_npz_faults(arrays, error, message, tmp_path):
 
 def test_npz_that_is_none(tmp_path):
     path = tmp_path / "d.npz"
-    path.write_bytes(b"certainly not")
-    with pytest.raises(ValueError, match=r"d\.npz: this is no readable \.npz file"):
-        read_npz(path)
+    for content in (b"certainly not", b"1,2\n3,4\n", pickle.dumps([1, 2]), b"P"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"d\.npz: this is no NumPy archive: it starts with .*, not") as error:
+            read_npz(path)
+        assert "pickle" not in str(error.value)
     with open(path, "wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(ValueError, match="one bare array"):
