@@ -5,6 +5,7 @@ parameters; whatever else it holds (batch statistics, buffers) stays as built, a
 """
 
 import functools
+import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
+from evolve.core.problem import takes
 from evolve.core.trees import Params
 from problems.checks import as_integer
 
@@ -234,6 +236,8 @@ def _check_make(make: Any, module: type, where: str, cure: str) -> None:
     """Refuse a module where a function that makes one is wanted: a key could not draw its parameters."""
     if isinstance(make, module) or not callable(make):
         raise TypeError(f"{where}: {type(make).__name__} is not a function of a key; pass {cure}.")
+    if not takes(make, "key"):
+        raise TypeError(f"{where}: make takes {inspect.signature(make)}; it must take (key): pass {cure}.")
 
 
 def _without(tree: dict[str, Any], name: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from evolve.run import Budget, Result
 from evolve.run.api import search
 from evolve.run.describe import outline
 from evolve.run.directory import versions
-from evolve.run.prepare import check_backend, seeds_of
+from evolve.run.prepare import check_backend, check_optimizer, seeds_of
 
 if TYPE_CHECKING:
     import rich.console
@@ -185,11 +185,13 @@ def check_optimizers(problem: Problem, optimizers: Mapping[str, Optimizer]) -> N
     """
     if not isinstance(problem, Problem):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"compare: {problem!r} is no Problem; wrap a function with problems.wrap.")
+    if not isinstance(optimizers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        kind = type(optimizers).__name__
+        raise TypeError(f"compare: optimizers is of class {kind}; give a dict of names and optimizers.")
     if not optimizers:
         raise ValueError("compare: there is no optimizer to compare; give at least one.")
     for name, optimizer in optimizers.items():
-        if not isinstance(optimizer, Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"compare: {name!r} is {optimizer!r}, which is no Optimizer; give an instance.")
+        check_optimizer(f"compare: {name!r}", optimizer)
 
 
 def _begin(

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from evolve.compare.entry import LOSS
-from evolve.core.problem import Problem
+from evolve.core.problem import Problem, reported
 from evolve.core.trees import Params, as_arrays, take
 from evolve.run.budget import Budget
 from evolve.run.compiled import Program, compiled
@@ -119,7 +119,7 @@ class Measure:
         """One by one: on NumPy parameters for a host problem, as its loss."""
         host = self.problem.host
         each = jax.tree.map(np.asarray, answers) if host else as_arrays(answers)
-        reports = [self.problem.report(take(each, i)) for i in range(count)]
+        reports = [reported(self.problem, take(each, i)) for i in range(count)]
         found = {name: np.asarray([np.asarray(report[name]) for report in reports]) for name in reports[0]}
         return found if host or "train_loss" in found else found | self._run(_losses, answers)
 
@@ -131,7 +131,7 @@ class Measure:
 
 def _reports(problem: Problem, answers: Params) -> dict[str, Any]:
     def one(params: Params) -> dict[str, Any]:
-        report = problem.report(params)
+        report = dict(reported(problem, params))
         return report if "train_loss" in report else report | {"train_loss": _loss(problem, params)}
 
     return jax.vmap(one)(answers)

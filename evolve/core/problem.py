@@ -2,7 +2,7 @@
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -83,10 +83,7 @@ class Wrapped(Problem):
 
     def init(self, key: PRNGKeyArray) -> Params:
         """The given start, or what the given function draws from the key."""
-        # A model may be callable, but it has leaves; a function is its own and only one.
-        leaves = jax.tree.leaves(self.start)
-        drawn = callable(self.start) and len(leaves) == 1 and leaves[0] is self.start
-        return as_arrays(self.start(key) if drawn else self.start)
+        return as_arrays(self.start(key) if _draws(self.start) else self.start)
 
     def loss(self, params: Params, key: Any) -> Any:
         """The function's value, whatever it is until it is checked, its sign changed where it is to be maximized."""
@@ -95,6 +92,12 @@ class Wrapped(Problem):
             return value
         # On a device an integer stays one, and is refused; on the host minus an unsigned or true one is no number.
         return self.sign * value if self.on_host else -value
+
+
+def _draws(start: Any) -> bool:
+    """Whether it is a function that draws the start. A model may be callable, but has leaves; a function is its own."""
+    leaves = jax.tree.leaves(start)
+    return callable(start) and len(leaves) == 1 and leaves[0] is start
 
 
 def wrap(
@@ -127,6 +130,9 @@ def wrap(
     """
     if not callable(function):
         raise TypeError(f"wrap: {function!r} is not callable; pass a function of (params) or (params, key).")
+    if _draws(init) and not takes(init, "key"):
+        words = f"wrap: init takes {inspect.signature(init)}; it must take (key)"
+        raise TypeError(f"{words}, from which it draws the start, or be the start itself.")
     return Wrapped(
         function=function,
         start=init,
@@ -134,6 +140,21 @@ def wrap(
         sign=-1.0 if maximize else 1.0,
         on_host=host,
     )
+
+
+def reported(problem: Problem, params: Params) -> Mapping[str, Any]:
+    """What a problem reports of an answer.
+
+    Raises
+    ------
+    TypeError
+        It is no dict.
+    """
+    report: Any = problem.report(params)
+    if not isinstance(report, Mapping):
+        name, kind = type(problem).__name__, type(report).__name__
+        raise TypeError(f"{name}.report returned {kind}; it must return a dict of numbers.")
+    return report
 
 
 def required(function: Callable[..., Any]) -> list[str]:
@@ -147,6 +168,25 @@ def required(function: Callable[..., Any]) -> list[str]:
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
+
+
+def takes(function: Callable[..., Any], *arguments: str) -> bool:
+    """Whether a function can be called with so many arguments; a builtin that does not say is taken to be able."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def second(function: Callable[..., Any]) -> str | None:
+    """The name of a function's second parameter, if it says."""
+    try:
+        return list(inspect.signature(function).parameters)[1]
+    except (ValueError, IndexError):
+        return None
 
 
 def _takes_key(function: Callable[..., Any]) -> bool:

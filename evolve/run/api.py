@@ -192,7 +192,7 @@ def _warn_of_failure(results: Sequence[Result], seed: int, seeds: int | None) ->
     named = [*map(str, barren)][:10] + ["..."] * (len(barren) > 10)
     whose = "" if seeds is None else f" of seed{'s' * (len(barren) > 1)} {', '.join(named)}"
     error = results[0].error
-    said = f"; the first said: {error.strip().splitlines()[-1]}" if error else ""
+    said = f"; the first said: {error.strip().splitlines()[-1].rstrip('.')}" if error else ""
     failed = f"{sum(result.failed for result in barren.values())} failed{said}"
     # The caller of `run` or `minimize`.
     warnings.warn(f"run: no member{whose} had a finite loss ({failed}); what is answered is the start.", stacklevel=3)

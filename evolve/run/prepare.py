@@ -1,6 +1,8 @@
 """Before the first generation: everything that can be refused is refused here, before any work is done."""
 
+import inspect
 import operator
+import re
 from typing import Any
 
 import equinox as eqx
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 from evolve.backend import Backend, Device, Workers
 from evolve.core.evaluation import checked
 from evolve.core.optimizer import Optimizer
-from evolve.core.problem import Problem
+from evolve.core.problem import Problem, Wrapped, second, takes
 from evolve.core.trees import Params, as_arrays, check_params
 from evolve.run.budget import FAR, Budget, forwards
 from evolve.run.compiled import numeric
@@ -18,6 +20,7 @@ from evolve.run.loop import Carry, Task
 
 # What JAX raises where a function needs numbers and gets what stands for them while tracing.
 UNTRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
+_KEY = re.compile("key|rng|seed|^k$|^_")  # how a parameter may be called that is meant to be a random key
 PLAIN_PYTHON = "for a function that JAX cannot trace, such as plain Python or NumPy, pass host=True"
 
 
@@ -55,12 +58,33 @@ def prepare(
 
 
 def _check_kinds(problem: Any, optimizer: Any) -> None:
-    for name, thing, kind in (("problem", problem, Problem), ("optimizer", optimizer, Optimizer)):
-        if isinstance(thing, type):
-            raise TypeError(f"run: {name} is the class {thing.__name__}; make one: {thing.__name__}(...).")
-        if not isinstance(thing, kind):
-            cure = "wrap a function with problems.wrap, or call minimize" if kind is Problem else "give CMAES(), say"
-            raise TypeError(f"run: {name} is {thing!r}, which is no {kind.__name__}; {cure}.")
+    _check_kind("run: problem", problem, Problem, "wrap a function with problems.wrap, or call minimize")
+    check_optimizer("run: optimizer", optimizer)
+    for name, wanted in (("init", ["key"]), ("loss", ["params", "key"])):
+        method = getattr(problem, name)
+        if not takes(method, *wanted):
+            found = f"{type(problem).__name__}.{name} takes {inspect.signature(method)}"
+            raise TypeError(f"run: {found}; it needs ({', '.join(wanted)}), even if it draws nothing from the key.")
+
+
+def check_optimizer(what: str, thing: Any) -> None:
+    """Refuse what is no optimizer; `what` begins the sentence.
+
+    Raises
+    ------
+    TypeError
+        The message says what it is, and what to give.
+    """
+    if not isinstance(thing, (Optimizer, type)) and hasattr(thing, "init") and hasattr(thing, "update"):
+        raise TypeError(f"{what} is an optax optimizer; wrap it: Gradient(optax.adam(0.1)), say.")
+    _check_kind(what, thing, Optimizer, "give CMAES(), say")
+
+
+def _check_kind(what: str, thing: Any, kind: type, cure: str) -> None:
+    if isinstance(thing, type):
+        raise TypeError(f"{what} is the class {thing.__name__}; make one: {thing.__name__}(...).")
+    if not isinstance(thing, kind):
+        raise TypeError(f"{what} is {thing!r}, which is no {kind.__name__}; {cure}.")
 
 
 def seeds_of(seed: Any, seeds: Any) -> range:
@@ -134,8 +158,8 @@ def _check_loss(problem: Problem, params: Params) -> None:
 
     try:
         shape = jax.eval_shape(loss, dynamic, params)
-    except (TypeError, AttributeError, *UNTRACEABLE) as error:
-        cure = _cure(error, params)
+    except (TypeError, ValueError, AttributeError, IndexError, *UNTRACEABLE) as error:
+        cure = _cure(error, params, problem)
         if cure is None:
             raise
         words = str(error).strip().partition("\n")[0].rstrip(".")
@@ -146,10 +170,15 @@ def _check_loss(problem: Problem, params: Params) -> None:
     jax.eval_shape(checked, shape)
 
 
-def _cure(error: Exception, params: Params) -> str | None:
-    """What to do about a loss that cannot be traced, where that can be told from the error and the start."""
+def _cure(error: Exception, params: Params, problem: Problem) -> str | None:
+    """What to do about a loss that cannot be traced, where that can be told from the error, the start or a name."""
+    name = second(problem.function) if isinstance(problem, Wrapped) and problem.takes_key else None
+    if name is not None and ("key<" in str(error) or not _KEY.search(name)):
+        return f"the second parameter of the function, {name}, is a random key: close over data instead"
     if isinstance(error, UNTRACEABLE):
         return PLAIN_PYTHON
+    if isinstance(error, (ValueError, IndexError)):
+        return None
     if type(params) in (list, tuple) and all(isinstance(leaf, jax.Array) and leaf.ndim == 0 for leaf in params):
         return f"the start is a {type(params).__name__} of numbers; for a vector pass jnp.array([...])"
     return None

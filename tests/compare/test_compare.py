@@ -276,6 +276,38 @@ def test_options_that_cannot_be_used_are_refused_by_name(wrong, words):
         quietly(lambda x: x, OPTIMIZERS, evaluations=10)
 
 
+@pytest.mark.parametrize(
+    ("optimizers", "words"),
+    [
+        ([evolve.CMAES()], "optimizers is of class list; give a dict of names and optimizers"),
+        (evolve.CMAES(), "optimizers is of class CMAES; give a dict of names and optimizers"),
+        ({"A": evolve.CMAES}, r"compare: 'A' is the class CMAES; make one: CMAES\(\.\.\.\)"),
+        ({"A": optax.adam(0.1)}, r"compare: 'A' is an optax optimizer; wrap it: Gradient\(optax\.adam\(0\.1\)\)"),
+        ({"A": "cmaes"}, r"compare: 'A' is 'cmaes', which is no Optimizer; give CMAES\(\), say"),
+    ],
+)
+def test_what_is_no_dict_of_optimizers_is_refused(optimizers, words):
+    with pytest.raises(TypeError, match=words):
+        quietly(Noisy(), optimizers, evaluations=10)
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_a_report_that_is_no_dict_is_named(host):
+    class Mute(Noisy):
+        @property
+        def host(self):
+            return host
+
+        def loss(self, params, key):
+            return params["x"].sum()
+
+        def report(self, params):
+            return None
+
+    (entry,) = quietly(Mute(), {"A": evolve.RandomSearch(4)}, seeds=1, generations=1).entries
+    assert entry.error == "TypeError: Mute.report returned NoneType; it must return a dict of numbers."
+
+
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_target_ends_each_seed_where_it_is_reached(alone, tmp_path):

@@ -23,6 +23,14 @@ def test_a_function_draws_the_start():
     np.testing.assert_array_equal(problem.init(KEY), jax.random.normal(KEY, (3,)))
 
 
+@pytest.mark.parametrize("draw", [lambda: jnp.ones(2), lambda key, n: jnp.ones(n)])
+def test_a_start_that_takes_something_else_than_a_key_is_refused(draw):
+    with pytest.raises(
+        TypeError, match=r"wrap: init takes .*; it must take \(key\), from which it draws the start, or"
+    ):
+        wrap(jnp.sum, draw)
+
+
 def test_a_leaf_that_is_no_array_is_named():
     with pytest.raises(TypeError, match=r"\['act'\] is .*; only floating-point leaves can be searched"):
         evolve.minimize(lambda p: 0.0, {"w": jnp.ones(2), "act": jnp.tanh}, evolve.OpenES(16), generations=1)

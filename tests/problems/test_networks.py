@@ -188,6 +188,12 @@ class Empty(nn.Module):
         (lambda: nnx_network(lambda key: jnp.tanh), TypeError, "not an nnx.Module"),
         (lambda: nnx_network(lambda key: nnx.Dropout(0.5)), ValueError, "no nnx.Param to search"),
         (lambda: equinox_network(Counted(KEY)), TypeError, "Counted is not a function of a key"),
+        (lambda: equinox_network(lambda: 3), TypeError, r"make takes \(\); it must take \(key\): pass lambda key: eqx"),
+        (
+            lambda: nnx_network(lambda a, b: 3),
+            TypeError,
+            r"make takes \(a, b\); it must take \(key\): pass lambda key: N",
+        ),
         (lambda: equinox_network(lambda key: 3), TypeError, "make returned int, which cannot be called"),
         (lambda: equinox_network(lambda key: eqx.nn.Identity()), ValueError, "no floating-point array to search"),
     ],

@@ -129,6 +129,52 @@ class TestSaidBeforeAnyWork:
         with pytest.raises(TypeError, match=r"the function needs \(a, b, c\); it m"):
             evolve.minimize(lambda a, b, c: 0.0, START, SEARCH)
 
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            lambda x, data: jnp.sum((x - data) ** 2),
+            lambda x, data: jnp.sum(data @ x),
+            lambda x, data: jnp.sum(x - data[0]),
+            lambda x, data: jnp.sum(x * float(data)),
+        ],
+    )
+    def test_data_where_the_key_comes(self, loss):
+        with pytest.raises(TypeError, match="; the second parameter of the function, data, is a random key: close ove"):
+            evolve.minimize(loss, START, SEARCH, generations=1)
+
+    def test_an_error_of_a_function_that_takes_a_key_is_its_own(self):
+        with pytest.raises(ValueError, match="broadcast") as error:
+            evolve.minimize(lambda x, key: jnp.broadcast_to(x, (2,)), START, SEARCH, generations=1)
+        assert "second parameter" not in str(error.value)
+
+        def refuse(x):
+            raise ValueError("of my own")
+
+        with pytest.raises(ValueError, match="of my own") as error:
+            evolve.minimize(refuse, [1.0, 2.0], SEARCH, generations=1)
+        assert str(error.value) == "of my own"
+
+    def test_an_optax_optimizer(self):
+        with pytest.raises(TypeError, match=r"run: optimizer is an optax optimizer; wrap it: Gradient\(optax\.adam\(0"):
+            evolve.minimize(sphere, START, optax.adam(0.1), generations=1)
+
+    def test_a_problem_whose_methods_lack_the_key(self):
+        class Keyless(evolve.Problem):
+            def init(self, key):
+                return START
+
+            def loss(self, p):
+                return jnp.sum(p)
+
+        class Startless(Keyless):
+            def init(self):
+                return START
+
+        with pytest.raises(TypeError, match=r"Keyless\.loss takes \(p\); it needs \(params, key\), even if it draws"):
+            evolve.run(Keyless(), SEARCH, generations=1)
+        with pytest.raises(TypeError, match=r"Startless\.init takes \(\); it needs \(key\), even if it draws"):
+            evolve.run(Startless(), SEARCH, generations=1)
+
     def test_misspelt_options(self):
         with pytest.raises(TypeError, match=r"there is no option 'evaluation'; did you mean evaluations\?"):
             evolve.minimize(sphere, START, SEARCH, evaluation=100)
