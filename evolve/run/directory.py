@@ -165,7 +165,7 @@ class RunDirectory:
         if self.resumed:
             self._outdated = self._is_outdated()
         elif self.job.exists():
-            raise FileExistsError(f"{self.path} already holds a run; resume it, or choose another folder.")
+            raise FileExistsError(f"{self.path} already holds a run; pass resume=True, or choose another folder.")
         else:
             self.history.write_bytes(b"")
             self._describe()

@@ -343,7 +343,7 @@ def test_a_run_with_another_nested_rate_is_refused(tmp_path):
 
 def test_a_folder_with_a_run_is_not_overwritten(copy):
     before = (copy / "job.json").read_bytes()
-    with pytest.raises(FileExistsError, match=r"copy already holds a run; resume it, or choose another folder"):
+    with pytest.raises(FileExistsError, match=r"copy already holds a run; pass resume=True, or choose another folder"):
         go(copy)
     assert (copy / "job.json").read_bytes() == before
 
