@@ -62,7 +62,11 @@ def mlp(sizes: Sequence[int], activation: Callable[[Array], Array] = jax.nn.relu
     ------
     ValueError
         There are fewer than two sizes, or one is no integer or less than 1.
+    TypeError
+        The activation is no function.
     """
+    if not callable(activation):
+        raise TypeError(f"mlp: activation is {activation!r}; give a function such as jax.nn.relu.")
     widths = tuple(as_integer(size) or 0 for size in sizes) if np.iterable(sizes) else ()
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(
@@ -110,7 +114,8 @@ def flax_network(module: Any, example: Any) -> Network:
     Parameters
     ----------
     module
-        The module, built for inference: `deterministic=True`, `use_running_average=True` where it has them.
+        The module, built for inference: `deterministic=True`, `use_running_average=True` where it has them. Collections
+        that it would change, such as batch statistics in training, are not supported.
     example
         A batch of inputs, or anything with its `shape` and `dtype`; only those two are used.
 
@@ -125,7 +130,8 @@ def flax_network(module: Any, example: Any) -> Network:
     TypeError
         The module has no `init` or no `apply`.
     ValueError
-        The module has no parameters.
+        The module has no parameters, or changes its other collections or draws random numbers while it is applied. When
+        it is applied: to inputs of another shape than the example's that do not fit its parameters.
     """
     if not (callable(getattr(module, "init", None)) and callable(getattr(module, "apply", None))):
         raise TypeError(
@@ -143,10 +149,29 @@ def flax_network(module: Any, example: Any) -> Network:
 
     # jit, so that parameters that are drawn only to be dropped are never computed.
     rest = jax.jit(lambda key: _without(variables(key), "params"))(jax.random.key(0))
-    return Network(
-        init=lambda key: variables(key)["params"],
-        apply=lambda params, inputs: module.apply({"params": params, **rest}, inputs),
-    )
+
+    def apply(params: Params, inputs: Batch) -> Batch:
+        try:
+            return module.apply({"params": params, **rest}, inputs)
+        except Exception as error:
+            said = _FLAX_ERRORS.get(type(error).__name__)  # by name: Flax itself need not be imported
+            if said is None:
+                raise
+            words = f"flax_network: {type(module).__name__} {said.format(given=inputs.shape, example=shape)}."
+            raise ValueError(words) from error
+
+    network = Network(lambda key: variables(key)["params"], apply)
+    jax.eval_shape(apply, jax.eval_shape(network.init, jax.random.key(0)), jax.ShapeDtypeStruct(shape, dtype))
+    return network
+
+
+_FLAX_ERRORS = {
+    "ScopeParamShapeError": "is given inputs of shape {given}, and its example has shape {example}; pass an example "
+    "of the data's shape",
+    "ModifyScopeVariableError": "changes a collection while it is applied, and mutable collections are not supported; "
+    "build it for inference, with use_running_average=True",
+    "InvalidRngError": "draws random numbers while it is applied; build it for inference, with deterministic=True",
+}
 
 
 def nnx_network(make: Callable[[PRNGKeyArray], Any]) -> Network:

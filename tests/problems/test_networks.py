@@ -24,6 +24,16 @@ class Linen(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.5, deterministic=True)(x))
 
 
+class Training(nn.Module):
+    """Built for training, by one of two layers."""
+
+    layer: object
+
+    @nn.compact
+    def __call__(self, x):
+        return self.layer(nn.Dense(3)(x))
+
+
 class Nnx(nnx.Module):
     def __init__(self, rngs):
         self.layers = nnx.List([nnx.Linear(6, 7, rngs=rngs), nnx.Linear(7, 3, rngs=rngs)])
@@ -184,6 +194,16 @@ class Empty(nn.Module):
     [
         (lambda: flax_network(jnp.tanh, BATCH), TypeError, "has no init and apply; pass a flax.linen module"),
         (lambda: flax_network(Empty(), BATCH), ValueError, "Empty has no parameters to search"),
+        (
+            lambda: flax_network(Training(nn.BatchNorm(use_running_average=False)), BATCH),
+            ValueError,
+            "flax_network: Training changes a collection .*mutable collections are not supported; .*running_average",
+        ),
+        (
+            lambda: flax_network(Training(nn.Dropout(0.5, deterministic=False)), BATCH),
+            ValueError,
+            "flax_network: Training draws random numbers while it is applied; .* with deterministic=True",
+        ),
         (lambda: nnx_network(Nnx(nnx.Rngs(0))), TypeError, r"Nnx is not a function of a key; pass lambda key: Net"),
         (lambda: nnx_network(lambda key: jnp.tanh), TypeError, "not an nnx.Module"),
         (lambda: nnx_network(lambda key: nnx.Dropout(0.5)), ValueError, "no nnx.Param to search"),
@@ -201,3 +221,20 @@ class Empty(nn.Module):
 def test_mistakes_are_named(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+def test_inputs_of_another_shape_than_the_example_are_named_with_both():
+    network = flax_network(Linen(), BATCH)
+    params = network.init(KEY)
+    with pytest.raises(
+        ValueError, match=r"Linen is given inputs of shape \(5, 4\), and its example has shape \(5, 6\)"
+    ):
+        network.apply(params, BATCH[:, :4])
+    assert network.apply(params, BATCH[:2]).shape == (2, 3)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("activation", ["relu", None, 3])
+def test_an_activation_that_is_no_function_is_refused(activation):
+    with pytest.raises(TypeError, match=rf"mlp: activation is {activation!r}; give a function such as jax\.nn\.relu"):
+        mlp((5, 8, 2), activation)
