@@ -21,6 +21,7 @@ from evolve.cli.naming import Named, absolute, pairs
 from evolve.cli.presets import CONTESTS, Contest, Horizon, preset
 from evolve.cli.registry import OPTIMIZERS, PROBLEMS, find
 from evolve.core import Optimizer, Problem
+from evolve.core.evaluation import checked
 from evolve.core.trees import Params, as_arrays, check_params
 
 DEFAULT_EVALUATIONS = 10_000  # as in `evolve.minimize`
@@ -150,7 +151,7 @@ def settings_of(optimizer: Named, problem: Named, horizon: Horizon) -> dict[str,
 
 
 def check_start(problem: Problem, named: Named) -> Params:
-    """Refuse a start that cannot be searched from, before a folder is made; returns it.
+    """Refuse a start that cannot be searched from or a loss that is none, before a folder is made; returns the start.
 
     Raises
     ------
@@ -165,7 +166,23 @@ def check_start(problem: Problem, named: Named) -> Params:
         if line_of(error, file) is None and not isinstance(error, (ValueError, TypeError)):
             raise
         raise UsageError(f"{named.name} cannot be started: {blamed(error, file)}.") from error
+    if named.name == "python" and not problem.host:
+        _check_loss(problem, params, named)
     return params
+
+
+def _check_loss(problem: Problem, params: Params, named: Named) -> None:
+    """Refuse a loss of the user's own that is no floating-point scalar. One that fails is for the run to explain."""
+    try:
+        loss = jax.eval_shape(problem.loss, params, jax.random.key(0))
+    except Exception:  # the user's code
+        return
+    try:
+        if not isinstance(loss, jax.ShapeDtypeStruct):
+            raise TypeError(f"the loss is a {type(loss).__name__}; return a floating-point scalar.")
+        jax.eval_shape(checked, loss)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{named.settings['object']} in {source(named)}: {error}") from error
 
 
 def source(problem: Named) -> str:

@@ -52,6 +52,8 @@ def parse_problem(text: str) -> Named:
         if middle:
             form = _FORMS.get(name, name) + ":KEY=VALUE,KEY=VALUE"
             raise UsageError(f"{text!r} is not of the form {form}; leave out what you do not need.")
+    for key in found.keys() & settings.keys():
+        raise UsageError(f"{name}: {key} is given twice; leave one out.")
     return Named(name, absolute(Named(name, found | settings), Path.cwd()))
 
 
@@ -61,13 +63,15 @@ def pairs(words: list[str], where: str) -> dict[str, str]:
     Raises
     ------
     UsageError
-        One has no `=`.
+        One has no `=`, or a key stands there twice.
     """
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise UsageError(f"{where}: {word!r} is not of the form KEY=VALUE.")
+        if name.strip() in found:
+            raise UsageError(f"{where}: {name.strip()} is given twice; leave one out.")
         found[name.strip()] = value.strip()
     return found
 

@@ -14,6 +14,19 @@ def bowl(x):
 def broken(x):
     return x if x[0] > 0 else -x
 
+def vector(x):
+    return x**2
+
+def whole(x):
+    return jnp.sum(x > 0)
+
+def pair(x):
+    return jnp.sum(x), x
+
+class Flat(evolve.Problem):
+    def init(self, key): return jnp.ones(2)
+    def loss(self, params, key): return params
+
 number = 3
 """
 
@@ -112,6 +125,9 @@ BAD = [
     ("run sphere:dimension=0 --optimizer cmaes", ["dimension", "at least 1", "0"]),
     ("run sphere:dimension=x --optimizer cmaes", ["sphere: dimension", "'x'", "a whole number"]),
     ("run sphere:3 --optimizer cmaes", ["'sphere:3'", "sphere:KEY=VALUE"]),
+    ("run sphere:dimension=3,dimension=4 --optimizer cmaes", ["sphere: dimension is given twice"]),
+    ("run sphere --optimizer cmaes --set sigma=1 --set sigma=2", ["--set: sigma is given twice"]),
+    ("run csv:a.csv:path=b.csv --optimizer cmaes", ["csv: path is given twice"]),
     ("run idx:images --optimizer cmaes", ["idx:IMAGES,LABELS"]),
     ("run csv --optimizer cmaes", ["csv needs path=", "a file"]),
     ("run csv:none.csv --optimizer cmaes", ["no file", "none.csv"]),
@@ -153,6 +169,11 @@ def test_a_bad_value_is_named_with_its_option_and_what_is_allowed(complaint, wor
         ("run python:fitness.py:bowl --optimizer cmaes", "needs dimension= and start="),
         ("run python:fitness.py:number --optimizer cmaes", "neither a Problem nor a function"),
         ("run python:fitness.py:number:dimension=2 --optimizer cmaes", "number is int"),
+        ("run python:fitness.py:vector:dimension=2 --optimizer cmaes", "fitness.py: the loss has shape (2,); return"),
+        ("run python:fitness.py:vector:dimension=2 --optimizer cmaes", "vector in /"),
+        ("run python:fitness.py:whole:dimension=2 --optimizer cmaes", "fitness.py: the loss is int32; return a"),
+        ("run python:fitness.py:Flat --optimizer cmaes", "fitness.py: the loss has shape (2,)"),
+        ("compare python:fitness.py:pair:dimension=2 --optimizers cmaes", "fitness.py: the loss is a tuple; return"),
         ("run python:none.py:bowl --optimizer cmaes", "no file"),
         ("run python:syntax.py:f --optimizer cmaes", "SyntaxError"),
         ("run python:fitness.py --optimizer cmaes", "python:FILE.py:NAME"),
