@@ -12,7 +12,7 @@ from evolve.cli.job import DEFAULT_EVALUATIONS, check_oracle, check_start, make_
 from evolve.cli.naming import Named, parse_problem
 from evolve.cli.presets import Contest, Horizon
 from evolve.cli.registry import OPTIMIZERS
-from evolve.cli.showing import judged, named_ones, show
+from evolve.cli.showing import judged, named_ones, show, warn_of_small
 from evolve.compare import compare as contest
 from evolve.core import Optimizer, Problem
 from evolve.core.trees import Params, float_dtype
@@ -44,16 +44,17 @@ def compare(command: Compare) -> int:
 
 
 def _optimizers(command: Compare, named: Named, problem: Problem, horizon: Horizon) -> dict[str, Optimizer]:
-    """Those that were named, or all that suit the problem."""
+    """Those that were named, or all that suit the problem; says which are too dear for the budget."""
     start, best = check_start(problem, named), tuned(named)
     names = (
         named_ones(command.optimizers) if command.optimizers is not None else best.optimizers if best else OPTIMIZERS
     )
     made = {name: make_optimizer(Named(name, {}), named, horizon) for name in names}
     if command.optimizers is None and best is None:
-        return {name: optimizer for name, optimizer in made.items() if _suits(name, optimizer, problem, start)}
+        made = {name: optimizer for name, optimizer in made.items() if _suits(name, optimizer, problem, start)}
     for name, optimizer in made.items():
         check_oracle(problem, optimizer, name)
+    warn_of_small(horizon.evaluations, problem, made, start)
     return made
 
 

@@ -9,7 +9,7 @@ from evolve.cli import folders, values
 from evolve.cli.arguments import Compare, given
 from evolve.cli.errors import RunError, UsageError
 from evolve.cli.registry import OPTIMIZERS, find
-from evolve.cli.showing import judged, named_ones, show
+from evolve.cli.showing import judged, named_ones, show, warn_of_small
 from evolve.compare.suite import Case, Suite, benchmark
 from evolve.compare.suite.benchmark import checked
 from evolve.core import Optimizer
@@ -39,6 +39,8 @@ def compare(command: Compare) -> int:
             checked(suite, optimizers, budget, seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
+        first = suite.cases[0].problem
+        warn_of_small(budget * suite.dimension, first, optimizers, first.init(jax.random.key(0)))
         with folders.claimed(command.out, "compare-bbob") as folder:
             try:
                 progress = not command.quiet

@@ -391,3 +391,32 @@ def test_a_history_that_does_not_fit_is_no_success(tmp_path, capsys, monkeypatch
     assert (tmp_path / "a" / "checkpoint-0000000020.json").exists()
     assert "answer.safetensors" in end(tmp_path / "a")
     assert "summary.json" not in end(tmp_path / "a")
+
+
+DIVERGES = """
+import jax.numpy as jnp
+
+def nowhere(x):
+    return jnp.sum(x) * jnp.nan
+
+def near(x):  # finite at the start and next to it
+    return jnp.where(jnp.sum(x**2) < 1e-3, jnp.sum(x**2), jnp.nan)
+"""
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_comparison_in_which_every_method_diverged_is_no_success(tmp_path, capsys):
+    (tmp_path / "diverges.py").write_text(DIVERGES)
+    command = "compare diverges.py:{}:dimension=2 --optimizers random,annealing --generations 2 --seeds 2 --quiet"
+    assert main([*command.format("nowhere").split(), "--out", "a"]) == 1
+    assert "no optimizer had a finite loss; a/report.html has the details" in capsys.readouterr().err
+    assert main([*command.format("near").replace("annealing", "mezo").split(), "--out", "b"]) == 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_budget_below_one_generation_is_said(capsys):
+    command = "compare sphere --optimizers cmaes,openes,adam --seeds 1 --quiet --out a --evaluations 10"
+    assert main(command.split()) == 0
+    said = "a budget of 10 forward passes is less than one generation of openes (256); one is run all the same."
+    assert capsys.readouterr().err == f"evolve: {said}\n"
+    assert [entry.forwards for entry in Comparison.load("a").entries] == [(10,), (256,), (9,)]

@@ -17,7 +17,8 @@ def test_the_suite_is_run_saved_and_shown_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = "compare bbob --dimension 2 --functions 1,20-21 --instances 2 --budget 20 --optimizers random --seed 7"
     assert main(words.split()) == 0
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
+    assert "a budget of 40 forward passes is less than one generation of random (64)" in warned
     assert "3 functions, 1 instance each, up to 40 evaluations a run" in " ".join(said.split())
     folder = tmp_path / "runs" / "compare-bbob"
     assert "runs/compare-bbob/report.html" in said
