@@ -17,6 +17,18 @@ class Problem(eqx.Module):
 
     Subclass it and define `init` and `loss`; `report` is optional. Lower is better: a fitness to be maximized
     changes sign once, in `wrap(..., maximize=True)` or in your own `loss`.
+
+    It is a frozen record. What it holds is declared in the body of the class, and given when it is made; an `__init__`
+    of your own may set what is declared, and nothing else::
+
+        class Fit(evolve.Problem):
+            inputs: jax.Array  # arrays may change without a new compilation
+            degree: int = eqx.field(static=True, default=3)  # what is no array, or decides a shape, is static
+            noisy = False
+
+    `noisy` is True unless a class says otherwise: the answer is then the optimizer's own and its loss that at one fixed
+    key, and a target is one for a generation's mean. Say False where `loss` does not depend on its key: the answer is
+    the best member seen.
     """
 
     @property

@@ -1,5 +1,7 @@
 """`wrap`: what counts as a start, as a key, and as a fitness."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -60,6 +62,43 @@ def test_a_function_of_something_else_is_refused(function):
 
 def test_what_a_call_must_give():
     assert required(lambda a, b=1, *rest, c, d=2, **more: 0) == ["a", "c"]
+
+
+class Fit(evolve.Problem):
+    """As the docstring of Problem has it."""
+
+    inputs: jax.Array
+    degree: int = eqx.field(static=True, default=3)
+    noisy = False
+
+    def init(self, key):
+        return jnp.ones(self.degree)
+
+    def loss(self, params, key):
+        return jnp.mean(jnp.polyval(params, self.inputs) ** 2)
+
+
+class Noisy(Fit):
+    noisy = True
+
+
+def test_a_problem_holds_what_it_declares():
+    search = evolve.SepCMAES()
+    first = evolve.run(Fit(jnp.ones(4)), search, generations=5)
+    again = evolve.run(Fit(2 * jnp.ones(4)), search, generations=5)
+    assert first.answer.shape == (3,)
+    assert first.loss != again.loss
+    assert again.compile_seconds == 0, "other numbers of the same shape"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Fit(jnp.ones(4)).other = 3
+
+
+def test_whether_it_is_noisy_says_which_answer_counts():
+    search = evolve.SepCMAES()
+    best, own = (evolve.run(kind(jnp.ones(4)), search, generations=5) for kind in (Fit, Noisy))
+    assert best.loss == best.history["best"][-1]
+    np.testing.assert_array_equal(own.answer, search.answer(own.state))
+    assert best.history["best"][-1] == own.history["best"][-1] != own.loss
 
 
 @pytest.mark.parametrize("maximize", [False, True])
