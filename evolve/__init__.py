@@ -146,6 +146,7 @@ _HOMES = {
     ),
     "evolve.run": ("Budget", "CheckpointError", "Progress", "Result", "minimize", "progress_bar", "run"),
 }
+_ZEROTH = ("MeZO", "SPSA")  # a package of its own, where people who look for all methods here do not find it
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
@@ -158,6 +159,9 @@ class _Package(ModuleType):
             value = getattr(importlib.import_module(_HOME[name]), name)
         elif f"evolve.{name}" in _HOMES:
             value = importlib.import_module(f"evolve.{name}")
+        elif name in _ZEROTH:
+            # No AttributeError: `from evolve import` would say something else in its place.
+            raise ImportError(f"{name} is in zeroth: from zeroth import {name}.")
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         self.__dict__[name] = value

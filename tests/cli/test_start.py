@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import evolve
+import zeroth
 
 HEAVY = "{'jax', 'numpy', 'matplotlib', 'optax', 'sklearn'}"
 
@@ -83,6 +84,16 @@ def test_the_package_comes_light_and_whole():
     assert evolve.core.wrap is evolve.wrap
     with pytest.raises(AttributeError, match="no attribute 'CMEAS'"):
         evolve.CMEAS  # noqa: B018
+
+
+@pytest.mark.parametrize("name", zeroth.__all__)
+def test_a_method_that_is_in_zeroth_is_looked_for_there(name):
+    said = f"^{name} is in zeroth: from zeroth import {name}.$"
+    with pytest.raises(ImportError, match=said):
+        exec(f"from evolve import {name}")
+    with pytest.raises(ImportError, match=said):
+        getattr(evolve, name)
+    assert set(zeroth.__all__) == set(evolve._ZEROTH)
 
 
 def test_the_package_is_a_command():
