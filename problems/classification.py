@@ -1,7 +1,7 @@
 """Training a network on data: classification and regression by minibatches."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -19,6 +19,9 @@ from problems.networks import Network
 
 Criterion: TypeAlias = Callable[[Array, Array], Float[Array, ""]]
 
+Batch: TypeAlias = int | Literal["auto"] | None
+
+_USUAL = 256  # examples in a minibatch
 _CHUNK = 1024  # examples at a time in reports: activations of a whole training set need not fit
 
 
@@ -34,10 +37,10 @@ class Supervised(Problem):
     criterion: Criterion = eqx.field(static=True)
     weight_decay: Float[Array, ""] | None
 
-    def __init__(self, dataset: Dataset, network: Network, batch: int | None, criterion: Criterion, weight_decay: Any):
+    def __init__(self, dataset: Dataset, network: Network, batch: Batch, criterion: Criterion, weight_decay: Any):
         where = type(self).__name__
         _check_network(network, where)
-        _check_batch(batch, dataset, where)
+        batch = _batch(batch, dataset, where)
         found = _output_shape(network, dataset, where)
         wanted = dataset.targets.shape[1:] if dataset.classes is None else (dataset.classes,)
         if found != wanted:
@@ -102,7 +105,7 @@ class Classification(Supervised):
     batch
         How many training examples one loss averages, drawn anew from each key without replacement, each
         example equally likely, so the loss is an unbiased estimate. None: all of them, and the loss is
-        deterministic.
+        deterministic. "auto": 256, or all where there are no more.
     loss
         "cross_entropy" (in nats), "mse" against one-hot targets, or a function `(outputs, targets) -> scalar`
         that returns a mean over the batch; outputs come in float32 or wider.
@@ -122,7 +125,7 @@ class Classification(Supervised):
         self,
         dataset: Dataset,
         network: Network,
-        batch: int | None = 256,
+        batch: Batch = "auto",
         loss: str | Criterion = "cross_entropy",
         weight_decay: Any = None,
     ):
@@ -157,7 +160,7 @@ class Regression(Supervised):
         self,
         dataset: Dataset,
         network: Network,
-        batch: int | None = 256,
+        batch: Batch = "auto",
         loss: str | Criterion = "mse",
         weight_decay: Any = None,
     ):
@@ -211,15 +214,18 @@ def _check_network(network: Any, where: str) -> None:
         )
 
 
-def _check_batch(batch: Any, dataset: Dataset, where: str) -> None:
+def _batch(batch: Batch, dataset: Dataset, where: str) -> int | None:
+    """How many examples a loss averages; None for all."""
     size = len(dataset.inputs)
+    if isinstance(batch, str) and batch == "auto":
+        return _USUAL if size > _USUAL else None
     if batch is None:
-        return
+        return None
     number = as_integer(batch)
     if number is None or not 1 <= number <= size:
-        raise ValueError(
-            f"{where}: batch is {batch!r}; of {size} training examples give an integer in 1..{size}, or None for all."
-        )
+        cure = f"of {size} training examples give an integer in 1..{size}, or None for all"
+        raise ValueError(f"{where}: batch is {batch!r}; {cure}.")
+    return number
 
 
 def _decay(given: Any, where: str) -> Float[Array, ""]:

@@ -141,6 +141,17 @@ def test_half_precision_networks_are_judged_in_float32(digits, params):
 # Minibatches
 
 
+@pytest.mark.parametrize(("examples", "batch"), [(300, 256), (257, 256), (256, None), (6, None)])
+def test_a_batch_is_256_or_all(examples, batch):
+    inputs, numbers = np.ones((examples, 3)), np.arange(examples)
+    held = inputs[:2]
+    labelled = Dataset(inputs, numbers % 2, held, np.array([0, 1]))
+    measured = Dataset(inputs, numbers / examples, held, np.zeros(2))
+    for problem in (Classification(labelled, mlp((3, 2))), Regression(measured, mlp((3, 1)))):
+        assert problem.batch == batch
+        assert problem.noisy == (batch is not None)
+
+
 def test_a_key_is_a_minibatch(digits, params):
     losses = [float(_loss(digits, params, jax.random.key(seed))) for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
@@ -214,7 +225,7 @@ NUMBERS = Dataset(np.zeros((6, 4)), np.zeros((6, 2)), np.zeros((1, 4)), np.zeros
     ("build", "message"),
     [
         (lambda: Classification(LABELLED, mlp((4, 3)), 7), r"batch is 7; of 6 training examples .* in 1\.\.6, or None"),
-        (lambda: Classification(LABELLED, mlp((4, 3))), "Classification: batch is 256; of 6"),
+        (lambda: Classification(LABELLED, mlp((4, 3)), 256), "Classification: batch is 256; of 6"),
         (lambda: Classification(LABELLED, mlp((4, 3)), 0), "batch is 0"),
         (lambda: Classification(LABELLED, mlp((4, 3)), True), "batch is True"),
         (lambda: Classification(LABELLED, mlp((4, 3)), 2, weight_decay=-1), "weight_decay is -1; give a finite number"),
