@@ -1,4 +1,7 @@
-"""Your own fitness in plain Python, which JAX cannot trace: it runs on the host, on any executor if you like."""
+"""Your own fitness in plain Python, which JAX cannot trace: it runs on the host, on any executor if you like.
+
+For processes: ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")); JAX's threads survive no fork.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,9 +25,6 @@ def tracking_error(gains):
 
 if __name__ == "__main__":
     with ThreadPoolExecutor() as pool:  # or processes, dask, MPI: whatever has submit()
-        workers = evolve.Workers(pool)
-        optimizer = evolve.CMAES(sigma=1.0)
-        result = evolve.minimize(
-            tracking_error, [1.0, 0.0, 0.0], optimizer, host=True, backend=workers, evaluations=700
-        )
+        search, workers = evolve.CMAES(sigma=1.0), evolve.Workers(pool)
+        result = evolve.minimize(tracking_error, [1.0, 0.0, 0.0], search, host=True, backend=workers, evaluations=700)
     print(f"loss {result.loss:.4f} with gains {[round(float(gain), 2) for gain in result.answer]}")

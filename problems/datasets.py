@@ -121,6 +121,7 @@ class Dataset(eqx.Module):
 
         The held-out examples are transformed with the training examples' statistics. A feature that never
         varies over the training examples is only centered, at its one value.
+        Targets stay as they are: for regression scale them yourself, and the answer's outputs back.
         """
         train = np.asarray(self.inputs, np.float64)
         # Of equal numbers the mean is off by rounding and the deviation is that rounding, not 0.

@@ -22,8 +22,9 @@ class Workers:
     """Plain Python losses, one call a member, in this thread or on an executor.
 
     A member whose call raises, or returns what is no number, fails: its loss is NaN, the run goes on, and the first
-    traceback is kept in `first_error`. A process pool must be able to pickle the problem. A JAX loss works too,
-    untraced and so slowly: for one that must not run on the device of the search.
+    traceback is kept in `first_error`. A process pool must be able to pickle the problem, and no fork survives JAX's
+    threads: `ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))`. A JAX loss works too, untraced and
+    so slowly: for one that must not run on the device of the search.
 
     Parameters
     ----------

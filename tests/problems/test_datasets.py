@@ -75,6 +75,8 @@ def test_standardized_uses_the_training_statistics_only():
     held = (np.asarray(data.held_inputs) - train.mean(0)) / np.where(train.std(0) > 0, train.std(0), 1)
     np.testing.assert_allclose(done.held_inputs, held, atol=1e-4)
     np.testing.assert_array_equal(done.targets, data.targets)
+    measured = Dataset.split(inputs, generator.normal(9, 3, 200))
+    np.testing.assert_array_equal(measured.standardized().targets, measured.targets)
 
 
 def test_standardized_only_centers_what_never_varies(x64):
