@@ -54,7 +54,8 @@ def _optimizers(command: Compare, named: Named, problem: Problem, horizon: Horiz
         made = {name: optimizer for name, optimizer in made.items() if _suits(name, optimizer, problem, start)}
     for name, optimizer in made.items():
         check_oracle(problem, optimizer, name)
-    warn_of_small(horizon.evaluations, problem, made, start)
+    if given(command, "evaluations"):  # the usual ones are enough, and counting takes a while
+        warn_of_small(horizon.evaluations, problem, made, start)
     return made
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from evolve.backend import Workers
 from evolve.core.evaluation import checked
+from evolve.core.problem import Problem
 from evolve.core.trees import Params, float_dtype, take
 from evolve.run.budget import FAR, Budget
 from evolve.run.compiled import compiled
@@ -90,7 +91,9 @@ class Session:
                 self._save()
             raise
         self._save()
-        results = [self._result(i, reason, loop) for i in range(self.task.seeds or 1)]
+        answers = [jax.device_get(self._of(self.answer(), i)) for i in range(self.task.seeds or 1)]
+        losses = self._losses(answers)
+        results = [self._result(i, answers[i], losses[i], reason, loop) for i in range(len(answers))]
         self._finish(reason, results)
         return results
 
@@ -176,13 +179,14 @@ class Session:
             message = f"run: {self.folder.path} could not be written ({self.unsaved}): {lost}."
             warnings.warn(Unsaved(message, self.unsaved), stacklevel=2)
 
-    def _result(self, i: int, reason: str | None, loop: DeviceLoop | HostLoop | None) -> Result:
+    def _result(
+        self, i: int, answer: Params, loss: float, reason: str | None, loop: DeviceLoop | HostLoop | None
+    ) -> Result:
         now = self.now
-        answer = jax.device_get(self._of(self.answer(), i))
         spent = int(now.spent[i])
         return Result(
             answer=answer,
-            loss=self._loss(answer, i),
+            loss=loss,
             history=now.history.of(i, now.newest),
             reason=self._reasons()[i] or reason or "",
             failed=int(now.row["failed"][i]),
@@ -196,22 +200,29 @@ class Session:
             state=self._of(now.carry.state, i),
         )
 
-    def _loss(self, answer: Params, i: int) -> float:
-        """Of the answer: the best seen, or for a noisy problem the loss at one fixed key; infinite before any work."""
+    def _losses(self, answers: list[Params]) -> list[float]:
+        """Of the answers: the best seen, or for a noisy problem the loss at one fixed key; infinite before any work."""
         problem, key = self.task.problem, jax.random.key(0)
-        if not problem.noisy or self.now.generations[i] == 0:
-            return float(np.reshape(self.now.carry.best_loss, -1)[i])
-        if self.workers is not None:
-            alone = jax.tree.map(lambda leaf: np.asarray(leaf)[None], answer)
-            return float(self.workers.losses(problem, alone, np.asarray(jax.random.key_data(key)), 1)[0])
-        return float(compiled(_loss, self.task, answer, key).call(self.task, answer, key))
+        seen: list[float] = np.reshape(self.now.carry.best_loss, -1).tolist()
+        fresh = [i for i in range(len(seen)) if problem.noisy and self.now.generations[i] > 0]
+        if not fresh:
+            return seen
+        if (workers := self.workers) is None:
+            # Of the problem alone, so that every method that is compared on it finds the same program.
+            program = compiled(_loss, problem, answers[0], key)
+            new = [float(program.call(problem, answers[i], key)) for i in fresh]
+        else:
+            words = np.asarray(jax.random.key_data(key))
+            alone = [jax.tree.map(lambda leaf: np.asarray(leaf)[None], answers[i]) for i in fresh]
+            new = [float(workers.losses(problem, each, words, 1)[0]) for each in alone]
+        return list((dict(enumerate(seen)) | dict(zip(fresh, new, strict=True))).values())
 
     def _of(self, tree: Any, i: int) -> Any:
         return tree if self.task.seeds is None else take(tree, i)
 
 
-def _loss(task: Task, params: Params, key: Any) -> Float[Array, ""]:
-    return checked(task.problem.loss(params, key))
+def _loss(problem: Problem, params: Params, key: Any) -> Float[Array, ""]:
+    return checked(problem.loss(params, key))
 
 
 def _summary(result: Result) -> dict[str, Any]:
