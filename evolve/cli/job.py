@@ -21,8 +21,8 @@ from evolve.cli.naming import Named, absolute, pairs
 from evolve.cli.presets import CONTESTS, Contest, Horizon, preset
 from evolve.cli.registry import OPTIMIZERS, PROBLEMS, find
 from evolve.core import Optimizer, Problem
-from evolve.core.evaluation import checked
 from evolve.core.trees import Params, as_arrays, check_params
+from evolve.run.prepare import check_scalar
 
 DEFAULT_EVALUATIONS = 10_000  # as in `evolve.minimize`
 
@@ -178,9 +178,7 @@ def _check_loss(problem: Problem, params: Params, named: Named) -> None:
     except Exception:  # the user's code
         return
     try:
-        if not isinstance(loss, jax.ShapeDtypeStruct):
-            raise TypeError(f"the loss is a {type(loss).__name__}; return a floating-point scalar.")
-        jax.eval_shape(checked, loss)
+        check_scalar(loss)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{named.settings['object']} in {source(named)}: {error}") from error
 

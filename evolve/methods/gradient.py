@@ -68,8 +68,9 @@ class Gradient(Optimizer):
         update = jax.tree.map(lambda new, old: jnp.asarray(new).astype(jnp.asarray(old).dtype), update, state.update)
         center = jax.tree.map(lambda x, dx: x + dx.astype(x.dtype), state.center, step)
         searched = state.searched + _line_search_steps(update)
-        stuck = _same(center, state.center) & ~_same(gradient, jax.tree.map(jnp.zeros_like, gradient))
-        update = _restarted(stuck, update, self.transformation.init(center))
+        if any(map(_is_search, jax.tree.leaves(update, is_leaf=_is_search))):
+            stuck = _same(center, state.center) & ~_same(gradient, jax.tree.map(jnp.zeros_like, gradient))
+            update = _restarted(stuck, update, self.transformation.init(center))
         return GradientState(center, update, searched, state.geometry)
 
     def answer(self, state: GradientState) -> Params:
@@ -95,6 +96,11 @@ def _same(one: Params, other: Params) -> Bool[Array, ""]:
 _SEARCHES = optax.ScaleByLBFGSState, optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState
 
 
+def _is_search(part: Any) -> bool:
+    """For `jax.tree.map(..., is_leaf=_is_search)`: stop at what a failed line search leaves unusable."""
+    return isinstance(part, _SEARCHES)
+
+
 def _restarted(stuck: Bool[Array, ""], update: Any, fresh: Any) -> Any:
     """The state of an update that moved nothing, with its line searches and L-BFGS's memory as they began.
 
@@ -103,6 +109,6 @@ def _restarted(stuck: Bool[Array, ""], update: Any, fresh: Any) -> Any:
     """
 
     def one(now: Any, first: Any) -> Any:
-        return select(stuck, first, now) if isinstance(now, _SEARCHES) else now
+        return select(stuck, first, now) if _is_search(now) else now
 
-    return jax.tree.map(one, update, fresh, is_leaf=lambda part: isinstance(part, _SEARCHES))
+    return jax.tree.map(one, update, fresh, is_leaf=_is_search)

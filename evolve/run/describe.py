@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -33,10 +33,8 @@ def _words(thing: Any, within: tuple[int, ...]) -> str:
     if id(thing) in within or len(within) == _DEPTH:
         return "..."
     within = *within, id(thing)
-    if isinstance(thing, Mapping):
-        return "{" + ", ".join(f"{key!r}: {_words(value, within)}" for key, value in thing.items()) + "}"
-    if isinstance(thing, (list, tuple)) and type(thing) in (list, tuple):
-        return "(" + ", ".join(_words(item, within) for item in thing) + ")"
+    if _is_container(thing):
+        return _items(thing, lambda value: _words(value, within))
     parts = ", ".join(f"{name}={_words(value, within)}" for name, value in _parts(thing).items())
     return _name(thing) + (f"({parts})" if parts else "")
 
@@ -56,20 +54,30 @@ def _outline(thing: Any, within: tuple[int, ...]) -> str:
     if isinstance(thing, optax.GradientTransformation):
         return _outline(thing.update, within)
     within = *within, id(thing)
-    if isinstance(thing, Mapping):
-        return "{" + ", ".join(f"{key!r}: {_outline(value, within)}" for key, value in thing.items()) + "}"
-    if type(thing) in (list, tuple):
-        return "(" + ", ".join(_outline(item, within) for item in thing) + ")"
+    if _is_container(thing):
+        return _items(thing, lambda value: _outline(value, within))
     parts = {name: value for name, value in _merged(thing).items() if value is not None and name != "defaults"}
-    words = [f"{name}={_outline(value, within)}" for name, value in parts.items()]
+    said = {name: _outline(value, within) for name, value in parts.items()}
+    words = [f"{name}={word}" for name, word in said.items()]
     name = _scope(thing).rpartition(".")[2]
     if len(words) == 1 and isinstance(thing, FunctionType):
-        (only,) = parts.values()
-        word = _outline(only, within)
+        (only,), (word,) = parts.values(), said.values()
         if name == "with_extra_args_support":  # optax wraps whatever is chained
             return word
         words = [word[1:-1] if isinstance(only, tuple) else word]
     return name + (f"({', '.join(words)})" if words else "")
+
+
+def _is_container(thing: Any) -> bool:
+    """A plain one: named tuples are records."""
+    return isinstance(thing, Mapping) or type(thing) in (list, tuple)
+
+
+def _items(thing: Any, say: Callable[[Any], str]) -> str:
+    """What a container holds, each of it said."""
+    if isinstance(thing, Mapping):
+        return "{" + ", ".join(f"{key!r}: {say(value)}" for key, value in thing.items()) + "}"  # pyright: ignore[reportUnknownVariableType]
+    return "(" + ", ".join(map(say, thing)) + ")"
 
 
 def _merged(thing: Any, within: tuple[int, ...] = ()) -> dict[str, Any]:

@@ -165,6 +165,17 @@ def _check_loss(problem: Problem, params: Params) -> None:
         words = str(error).strip().partition("\n")[0].rstrip(".")
         # With the trace's own frames: they lead to the user's line.
         raise TypeError(f"{words}; {cure}.").with_traceback(error.__traceback__) from error
+    check_scalar(shape)
+
+
+def check_scalar(shape: Any) -> None:
+    """Refuse what `jax.eval_shape` says of a loss, unless it is a floating-point scalar.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Saying what it is, and what to return.
+    """
     if not isinstance(shape, jax.ShapeDtypeStruct):
         raise TypeError(f"the loss is a {type(shape).__name__}; return a floating-point scalar.")
     jax.eval_shape(checked, shape)

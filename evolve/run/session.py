@@ -91,7 +91,8 @@ class Session:
                 self._save()
             raise
         self._save()
-        answers = [jax.device_get(self._of(self.answer(), i)) for i in range(self.task.seeds or 1)]
+        found = self.answer()
+        answers = [jax.device_get(self._of(found, i)) for i in range(self.task.seeds or 1)]
         losses = self._losses(answers)
         results = [self._result(i, answers[i], losses[i], reason, loop) for i in range(len(answers))]
         self._finish(reason, results)
@@ -203,19 +204,21 @@ class Session:
     def _losses(self, answers: list[Params]) -> list[float]:
         """Of the answers: the best seen, or for a noisy problem the loss at one fixed key; infinite before any work."""
         problem, key = self.task.problem, jax.random.key(0)
-        seen: list[float] = np.reshape(self.now.carry.best_loss, -1).tolist()
-        fresh = [i for i in range(len(seen)) if problem.noisy and self.now.generations[i] > 0]
+        losses: list[float] = np.reshape(self.now.carry.best_loss, -1).tolist()
+        fresh = [i for i in range(len(losses)) if problem.noisy and self.now.generations[i] > 0]
         if not fresh:
-            return seen
+            return losses
         if (workers := self.workers) is None:
             # Of the problem alone, so that every method that is compared on it finds the same program.
             program = compiled(_loss, problem, answers[0], key)
-            new = [float(program.call(problem, answers[i], key)) for i in fresh]
+            for i in fresh:
+                losses[i] = float(program.call(problem, answers[i], key))
         else:
             words = np.asarray(jax.random.key_data(key))
-            alone = [jax.tree.map(lambda leaf: np.asarray(leaf)[None], answers[i]) for i in fresh]
-            new = [float(workers.losses(problem, each, words, 1)[0]) for each in alone]
-        return list((dict(enumerate(seen)) | dict(zip(fresh, new, strict=True))).values())
+            for i in fresh:
+                alone = jax.tree.map(lambda leaf: np.asarray(leaf)[None], answers[i])
+                losses[i] = float(workers.losses(problem, alone, words, 1)[0])
+        return losses
 
     def _of(self, tree: Any, i: int) -> Any:
         return tree if self.task.seeds is None else take(tree, i)
