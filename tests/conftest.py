@@ -17,7 +17,8 @@ if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"
+DEVICES = "--xla_force_host_platform_device_count=8"  # what runs on one does not see the others
+os.environ["XLA_FLAGS"] = f"{QUICKLY} {DEVICES} {os.environ.get('XLA_FLAGS', '')}"
 
 # Programs are kept in pytest's cache (`pytest --cache-clear` empties it): a worker's tests, their subprocesses and the
 # next run of the suite compile the same ones. One folder a worker: two may write the same file, and read half of it.

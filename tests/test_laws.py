@@ -1,10 +1,5 @@
 """The laws that every optimizer obeys, one test a law, over the table in `laws/table.py`."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,12 +23,11 @@ from laws.harness import (
 )
 from laws.programs import answer, directions, init, members, numeric, tell
 from laws.table import GOALS, PATIENCE, ROWS
-from laws.tools import close, compilations, evaluate, larger, redrawn, same_bits, smallest, sweeps, turned
+from laws.tools import close, compilations, evaluate, larger, redrawn, same_bits, smallest, sweeps, told, turned
 
 import evolve
 import zeroth
-from evolve.backend import Device
-from evolve.backend.device import ask_oracle
+from evolve.backend import Device, Mesh
 from evolve.core import Drawn, Geometry, Optimizer, Stored
 from evolve.core.trees import take
 
@@ -46,20 +40,6 @@ def each(claim=None):
     names = [name for name, row in ROWS.items() if claim is None or claim in row.claims.split()]
     rows = [pytest.param(name, id=name, marks=pytest.mark.xdist_group(name)) for name in names]
     return pytest.mark.parametrize("name", rows)
-
-
-@pytest.mark.xdist_group("mesh")
-def test_device_count_changes_neither_draws_nor_results():
-    """One process with eight devices runs the whole table, once on one of them and once on all.
-
-    It takes the longest, so it is the first.
-    """
-    tests = Path(__file__).parent
-    flags = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"}
-    paths = {"PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
-    command = [sys.executable, "-W", "ignore", str(tests / "laws" / "mesh.py")]
-    done = subprocess.run(command, env=os.environ | flags | paths, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_public_optimizer_stands_in_the_table():
@@ -101,18 +81,6 @@ def test_shifting_problem_and_start_shifts_the_run(name):
         close(other, status, 1e-8)
 
 
-@eqx.filter_jit
-def turned_beside(optimizer, plain, other, by, pair, key):
-    """A generation of two runs, the other's draws those of the first one turned; their states and scales."""
-    state, twin = pair
-    population, own = (optimizer.ask(each, key) for each in pair)
-    image = turned(population, own.center, by)
-    one, two = (
-        ask_oracle(Device(), problem, optimizer, drawn, key) for problem, drawn in ((plain, population), (other, image))
-    )
-    return (optimizer.tell(state, population, one), optimizer.tell(twin, image, two)), (population.scale, own.scale)
-
-
 @pytest.mark.usefixtures("x64")
 @each("rotation")
 @settings(max_examples=4)
@@ -122,11 +90,14 @@ def test_rotating_problem_start_and_draws_rotates_the_run(name, by, seed):
     optimizer, by = numeric(ROWS[name].optimizer), rotation(by)
     plain = landscape("rosenbrock", start=np.linspace(-0.5, 0.5, N))
     other = landscape("rosenbrock", start=by @ plain.start, rotation=by.T)
-    pair = begin(optimizer, plain)[0], begin(optimizer, other)[0]
+    state, twin = (begin(optimizer, problem)[0] for problem in (plain, other))
     for t in range(12):
-        pair, scales = turned_beside(optimizer, plain, other, by, pair, jax.random.fold_in(jax.random.key(seed), t))
-        np.testing.assert_allclose(*scales, rtol=1e-8)
-    (here, status), (there, other) = (look(optimizer, state) for state in pair)
+        key = jax.random.fold_in(jax.random.key(seed), t)
+        drawn, own = (ask(optimizer, each, key) for each in (state, twin))
+        np.testing.assert_allclose(drawn.scale, own.scale, rtol=1e-8)
+        state = told(optimizer, plain, state, turned(drawn, drawn.center, np.eye(N)), key)
+        twin = told(optimizer, other, twin, turned(drawn, own.center, by), key)
+    (here, status), (there, other) = (look(optimizer, state) for state in (state, twin))
     assert np.linalg.norm(here.reshape(-1) - plain.start) > 1e-3
     np.testing.assert_allclose(there.reshape(-1), by @ here.reshape(-1), rtol=0, atol=1e-8 * np.linalg.norm(here))
     close(other, status, 1e-7)
@@ -236,6 +207,18 @@ def test_interrupted_and_resumed_anywhere_is_bit_identical(name, tmp_path):
     same_bits((resumed.state, resumed.answer, resumed.loss), (whole.state, whole.answer, whole.loss))
     timeless = [{k: v for k, v in r.history.items() if k != "seconds"} for r in (resumed, whole)]
     same_bits(*timeless)
+
+
+@pytest.mark.usefixtures("x64")
+@each()
+def test_device_count_changes_neither_draws_nor_results(name):
+    """Eight devices, of which each measures a part of the members, and one that measures all."""
+    optimizer, problem = ROWS[name].optimizer, landscape("rosenbrock")
+    state, key = begin(optimizer, problem)
+    assert jax.device_count() == 8
+    for generations in (1, 3):
+        one, all_of_them = (advance(optimizer, problem, state, key, generations, backend=b) for b in (Device(), Mesh()))
+        close(all_of_them, one, 1e-10)
 
 
 @pytest.mark.usefixtures("x64")

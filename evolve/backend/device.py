@@ -174,7 +174,10 @@ class Mesh(Backend):
 
         run = jax.shard_map(part, mesh=mesh, in_specs=(spread, same), out_specs=spread, check_vma=False)
         firsts = jnp.arange(len(devices)) * count
-        return repeated(lambda key: run(firsts, (problem, population, key)), population, key)
+        losses = repeated(lambda key: run(firsts, (problem, population, key)), population, key)
+        if population.count is None:
+            return losses
+        return jnp.where(population.in_use, losses, jnp.inf)  # as those that one device leaves out
 
 
 def _check_traceable(problem: Problem) -> None:

@@ -12,7 +12,7 @@ from evolve.core.checks import check_kind, check_population, check_positive
 from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
-from evolve.core.trees import Geometry, Params, begin, fitted
+from evolve.core.trees import Geometry, Params, begin, fitted, together
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
 from evolve.methods.colored import Colored, Growth, White, weigh, weigh_some
 from evolve.methods.covariance import Shape, Step
@@ -69,7 +69,7 @@ class CMA(Growing):
     def init(self, params: Params, key: PRNGKeyArray) -> CMAState:
         """The normal distribution around the parameters, its axes along the coordinates."""
         del key
-        return self._begin(params, 1.0, None)
+        return self._begin(*begin(self, params), 1.0)
 
     def default_size(self, n: int) -> int:
         """4 + floor(3 ln n), rounded up to whole pairs, or what `population` says."""
@@ -84,15 +84,16 @@ class CMA(Growing):
         if self.elitist:
             name = type(self).__name__
             raise ValueError(f"{name}: with elitist=True the population cannot grow; restart it by regime='same'.")
-        n = Geometry.of(params).size
-        block = self.default_size(n)
-        most = -(-most // block) * block
-        p = self._constants(n, jnp.asarray(size), most)
-        return self._begin(params, spread, Growth.of(p, most, block, self.mirrored))
+        return self._begin(*begin(self, params), spread, jnp.asarray(size), most)
 
-    def _begin(self, params: Params, spread: Any, growth: Growth | None) -> CMAState:
-        geometry, start = begin(self, params)
-        mean = geometry.ravel(start)
+    @together
+    def _begin(self, geometry: Geometry, start: Params, spread: Any, size: Any = None, most: int = 0) -> CMAState:
+        """With a population of `size` that may grow to `most`, or with the optimizer's own."""
+        mean, growth = geometry.ravel(start), None
+        if size is not None:
+            block = self.default_size(geometry.size)
+            most = -(-most // block) * block
+            growth = Growth.of(self._constants(geometry.size, size, most), most, block, self.mirrored)
         deviations = jnp.ones_like(mean) if self.stds is None else self._fitted("stds", geometry)
         sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
         shape, generation = self._shape(deviations), jnp.zeros((), jnp.int32)

@@ -41,12 +41,12 @@ def prepare(
     """
     _check_kinds(problem, optimizer)
     workers, device = _backends(problem, optimizer, backend)
-    keys = jnp.stack([jax.random.key(one) for one in seeds_of(seed, seeds)])
-    run_key = keys[0] if seeds is None else keys
+    keys = [jax.random.key(one) for one in seeds_of(seed, seeds)]
+    run_key = keys[0] if seeds is None else jnp.stack(keys)
     goal = jnp.asarray(-jnp.inf if budget.target is None else budget.target, float)
     starts = [start(problem, key) for key in keys]
     _check_loss(problem, starts[0][0])
-    carries = [Carry.start(optimizer, params, key) for params, key in starts]
+    carries = [Carry.start(optimizer, params, own) for params, own in starts]
     least = jax.eval_shape(optimizer.ask, carries[0].state, jax.random.key(0)).least
     # Where every generation costs the same, counting generations is enough.
     varies = type(optimizer).extra is not Optimizer.extra
@@ -133,10 +133,17 @@ def _backends(problem: Problem, optimizer: Optimizer, backend: Any) -> tuple[Wor
 
 def start(problem: Problem, run_key: Any) -> tuple[Params, Any]:
     """A checked start, and the key for the optimizer's."""
-    begin, own = jax.random.split(jax.random.fold_in(run_key, 0))
+    begin, own = _first_keys(run_key)
     params = as_arrays(problem.init(begin))
     check_params(params, "init")
     return params, own
+
+
+@jax.jit
+def _first_keys(run_key: Any) -> tuple[Any, Any]:
+    """The problem's and the optimizer's, for the start."""
+    begin, own = jax.random.split(jax.random.fold_in(run_key, 0))
+    return begin, own
 
 
 def _check_loss(problem: Problem, params: Params) -> None:

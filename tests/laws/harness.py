@@ -144,13 +144,14 @@ def _keys(key, generation):
     return jax.random.split(jax.random.fold_in(key, generation))
 
 
-def advance(optimizer, problem, state, key, generations, first=1, fail=0.0):
+def advance(optimizer, problem, state, key, generations, first=1, fail=0.0, backend=None):
     """The state after some generations, and the losses of the last one.
 
     `fail` is added to the losses, so that NaN and infinities mark members as failed.
     """
     fail = jnp.broadcast_to(jnp.asarray(fail, float), (size_of(optimizer, state),))
-    return _advance(numeric(optimizer), problem, state, key, jnp.int32(first), jnp.int32(generations), fail)
+    numbers = jnp.int32(first), jnp.int32(generations)
+    return _advance(numeric(optimizer), problem, state, key, *numbers, fail, backend or Device())
 
 
 def size_of(optimizer, state) -> int:
@@ -159,12 +160,12 @@ def size_of(optimizer, state) -> int:
 
 
 @eqx.filter_jit
-def _advance(optimizer, problem, state, key, first, generations, fail):
+def _advance(optimizer, problem, state, key, first, generations, fail, backend):
     def body(t, carry):
         state, _ = carry
         own, evaluate = _keys(key, t)
         population = optimizer.ask(state, own)
-        losses = ask_oracle(Device(), problem, optimizer, population, evaluate)
+        losses = ask_oracle(backend, problem, optimizer, population, evaluate)
         if isinstance(losses, Graded):
             values = losses.losses + fail.astype(losses.losses.dtype)
             return optimizer.tell(state, population, Graded(values, losses.gradient, losses.function)), values
@@ -185,7 +186,8 @@ def worst(optimizer, n, generations):
     def one(kind):
         problem, key = Worst(kind, n), jax.random.key(0)
         state = optimizer.init(problem.init(key), key)
-        state = _advance(optimizer, problem, state, key, 1, generations, jnp.zeros(size_of(optimizer, state)))[0]
+        fail = jnp.zeros(size_of(optimizer, state))
+        state = _advance(optimizer, problem, state, key, 1, generations, fail, Device())[0]
         return state, optimizer.answer(state), optimizer.status(state), optimizer.stop(state)
 
     return jax.lax.map(one, jnp.arange(len(WORST)))

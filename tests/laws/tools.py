@@ -10,6 +10,7 @@ from laws.harness import N
 from laws.programs import numeric
 
 from evolve.backend import Device
+from evolve.backend.device import ask_oracle
 from evolve.core import Population, Stored
 from evolve.core.lowrank import form
 
@@ -31,7 +32,8 @@ def close(one, other, rtol) -> None:
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=jax.tree_util.keystr(path))
 
 
-def turned(population: Population, center, by: np.ndarray) -> Population:
+@eqx.filter_jit
+def turned(population: Population, center, by) -> Population:
     """The population with every direction turned, around the center of the turned run."""
 
     def turn(tree):
@@ -39,6 +41,12 @@ def turned(population: Population, center, by: np.ndarray) -> Population:
 
     directions = Stored(turn(form(population.directions.batch(0, population.size))))
     return dataclasses.replace(population, center=center, directions=directions)
+
+
+@eqx.filter_jit
+def told(optimizer, problem, state, population, key):
+    """The state after the optimizer was told of a population what it asks."""
+    return optimizer.tell(state, population, ask_oracle(Device(), problem, optimizer, population, key))
 
 
 @eqx.filter_jit
