@@ -26,7 +26,7 @@ def together(method: Callable[..., Any]) -> Callable[..., Any]:
 
     The numbers of the object are arguments of the program. What else is no array is part of it.
     """
-    program = eqx.filter_jit(inline=True)(method)
+    program = eqx.filter_jit(method)
 
     @functools.wraps(method)
     def whole(self: Any, *args: Any) -> Any:
