@@ -93,6 +93,11 @@ class Optimizer(eqx.Module):
         del state
         return jnp.zeros((), jnp.int32)
 
+    def takes_turns(self, state: State) -> bool:
+        """Whether several seeds are better run in turn: side by side, each waits for the longest generation of all."""
+        del state
+        return False
+
     def tell(self, state: State, population: Population, losses: Float[Array, " size"] | Graded) -> State:
         """The state after a generation.
 

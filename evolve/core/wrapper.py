@@ -49,6 +49,10 @@ class Wrapper(Growing):
         """The method's, which must have one."""
         return self.growing.default_size(n)
 
+    def takes_turns(self, state: State) -> bool:
+        """Where the method does."""
+        return self.optimizer.takes_turns(state.inner)
+
     def answer(self, state: State) -> Params:
         """The method's."""
         return self.optimizer.answer(state.inner)

@@ -68,7 +68,7 @@ class Gradient(Optimizer):
         update = jax.tree.map(lambda new, old: jnp.asarray(new).astype(jnp.asarray(old).dtype), update, state.update)
         center = jax.tree.map(lambda x, dx: x + dx.astype(x.dtype), state.center, step)
         searched = state.searched + _line_search_steps(update)
-        if any(map(_is_search, jax.tree.leaves(update, is_leaf=_is_search))):
+        if _searches(update):
             stuck = _same(center, state.center) & ~_same(gradient, jax.tree.map(jnp.zeros_like, gradient))
             update = _restarted(stuck, update, self.transformation.init(center))
         return GradientState(center, update, searched, state.geometry)
@@ -80,6 +80,10 @@ class Gradient(Optimizer):
     def extra(self, state: GradientState) -> Int[Array, ""]:
         """Evaluations of line searches so far."""
         return state.searched
+
+    def takes_turns(self, state: GradientState) -> bool:
+        """Where it searches along lines."""
+        return _searches(state.update)
 
 
 def _line_search_steps(update: Any) -> Int[Array, ""]:
@@ -99,6 +103,10 @@ _SEARCHES = optax.ScaleByLBFGSState, optax.ScaleByZoomLinesearchState, optax.Sca
 def _is_search(part: Any) -> bool:
     """For `jax.tree.map(..., is_leaf=_is_search)`: stop at what a failed line search leaves unusable."""
     return isinstance(part, _SEARCHES)
+
+
+def _searches(update: Any) -> bool:
+    return any(map(_is_search, jax.tree.leaves(update, is_leaf=_is_search)))
 
 
 def _restarted(stuck: Bool[Array, ""], update: Any, fresh: Any) -> Any:

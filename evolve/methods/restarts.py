@@ -109,6 +109,11 @@ class Restarts(Optimizer):
         infinite = jnp.full((), jnp.inf, float_dtype())
         return RestartsState(inner, origin, origin, infinite, zero, zero, small, size, zero, far, zero, books, zero, no)
 
+    def takes_turns(self, state: RestartsState) -> bool:
+        """Where populations grow."""
+        del state
+        return self.regime != "same" and isinstance(self.optimizer, Growing)
+
     def ask(self, state: RestartsState, key: PRNGKeyArray) -> Population:
         """The run's own members."""
         return self.optimizer.ask(state.inner, key)

@@ -184,9 +184,17 @@ def _block(task: Task, carry: Carry, seen: Seen, until: Int[Array, ""]) -> Any:
         # A single seed always goes on here; of several, one that has stopped waits for the others, unchanged.
         return after if task.seeds is None else select(going, after, carry)
 
+    def in_turn(seed: tuple[Bool[Array, ""], Carry, PRNGKeyArray]) -> Carry:
+        going, carry, run_key = seed
+        return jax.lax.cond(going, lambda: step(task, carry, run_key), lambda: carry)
+
+    # An accelerator would rather wait: most of it would be idle for one seed.
+    turns = task.seeds is not None and jax.default_backend() == "cpu" and task.optimizer.takes_turns(carry.state)
+
     def body(loop: Any) -> Any:
         carry, _, rows, filled, going, now = loop
-        carry = each_seed(task, one)(going, carry, task.run_key)
+        seeds = going, carry, task.run_key
+        carry = jax.lax.map(in_turn, seeds) if turns else each_seed(task, one)(*seeds)
         # Looked at once: the criteria of a method that stops by itself cost as much as a small generation.
         row, cause = look(task, carry)
         rows = {name: rows[name].at[filled].set(row[name]) for name in rows}

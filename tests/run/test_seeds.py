@@ -75,6 +75,24 @@ def test_each_seed_ends_at_its_own_target(host):
         assert len(calls) == 2 * own
 
 
+def test_seeds_take_turns_where_generations_differ_in_length():
+    growing = evolve.Bounded(evolve.Restarts(evolve.CMAES()), -9.0, 9.0)
+    for search, turns in ((growing, True), (OPTIMIZERS["lbfgs"], True), (evolve.CMAES(), False)):
+        assert search.takes_turns(search.init(jnp.zeros(4), jax.random.key(0))) == turns
+
+
+def test_seeds_that_take_turns_end_at_their_own_targets():
+    """One that has ended waits unchanged for the others."""
+    search = OPTIMIZERS["lbfgs"]
+    many = evolve.run(PROBLEM, search, seeds=3, target=1e-2, generations=400)
+    assert len({result.generations for result in many}) > 1
+    for seed, result in enumerate(many):
+        alone = evolve.run(PROBLEM, search, seed=seed, target=1e-2, generations=400)
+        assert result.reason == alone.reason == "target"
+        assert (result.generations, result.forwards) == (alone.generations, alone.forwards)
+        np.testing.assert_allclose(result.answer, alone.answer, rtol=1e-4)
+
+
 def test_a_farther_target_lets_those_that_waited_catch_up(tmp_path):
     problem = problems.wrap(lambda x: jnp.sum((x - 1) ** 2), jnp.zeros(4))
     options = {"seeds": 3, "directory": tmp_path / "run"}
