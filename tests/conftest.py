@@ -20,19 +20,23 @@ QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_
 DEVICES = "--xla_force_host_platform_device_count=8"  # what runs on one does not see the others
 os.environ["XLA_FLAGS"] = f"{QUICKLY} {DEVICES} {os.environ.get('XLA_FLAGS', '')}"
 
-# Programs are kept in pytest's cache (`pytest --cache-clear` empties it): a worker's tests, their subprocesses and the
-# next run of the suite compile the same ones. One folder a worker: two may write the same file, and read half of it.
+# Programs of tests' subprocesses are kept in pytest's cache (`pytest --cache-clear` empties it): many compile the same
+# ones. One folder a worker: two may write the same file, and read half of it.
 PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "d" / "programs" / os.environ.get("PYTEST_XDIST_WORKER", "")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")  # writing less takes longer than compiling
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-PROGRAMS_KEPT = 1000  # in memory, one or two megabytes each
+PROGRAMS_KEPT = 2000  # in memory, one or two megabytes each
 
 import hypothesis
 import jax
 import jaxtyping
 import pytest
+
+# A test's own programs are rarely met again in a file: to look for each there takes a tenth of the suite's time.
+jax.config.update("jax_enable_compilation_cache", False)
+gc.set_threshold(200_000, 50, 1000)  # tracing makes objects by the million, and few of them are garbage
 
 # Before the packages are imported: every annotation of theirs is checked on every call from here on. `evolve.run` and
 # what stands above it are left out: what they are given wrongly, their tests give on purpose, to read the answer.
