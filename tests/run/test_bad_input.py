@@ -328,6 +328,7 @@ def test_workers_evaluate_a_jax_problem_as_the_device_does(loss):
     assert workers.failed == 0
 
 
+@pytest.mark.filterwarnings("always:run. no member")
 class TestARunWithoutOneFiniteLossIsSaid:
     """In one warning, at the line that called; the result is as of any other run."""
 
