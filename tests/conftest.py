@@ -17,8 +17,7 @@ if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-DEVICES = "--xla_force_host_platform_device_count=8"  # what runs on one does not see the others
-os.environ["XLA_FLAGS"] = f"{QUICKLY} {DEVICES} {os.environ.get('XLA_FLAGS', '')}"
+os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"
 
 # Programs of tests' subprocesses are kept in pytest's cache (`pytest --cache-clear` empties it): many compile the same
 # ones. One folder a worker: two may write the same file, and read half of it.
@@ -36,6 +35,7 @@ import pytest
 
 # A test's own programs are rarely met again in a file: to look for each there takes a tenth of the suite's time.
 jax.config.update("jax_enable_compilation_cache", False)
+jax.config.update("jax_num_cpu_devices", 8)  # for meshes; what runs on one does not see the others
 gc.set_threshold(200_000, 50, 1000)  # tracing makes objects by the million, and few of them are garbage
 
 # Before the packages are imported: every annotation of theirs is checked on every call from here on. `evolve.run` and

@@ -95,7 +95,7 @@ def test_rotating_problem_start_and_draws_rotates_the_run(name, by, seed):
         key = jax.random.fold_in(jax.random.key(seed), t)
         drawn, own = (ask(optimizer, each, key) for each in (state, twin))
         np.testing.assert_allclose(drawn.scale, own.scale, rtol=1e-8)
-        state = told(optimizer, plain, state, turned(drawn, drawn.center, np.eye(N)), key)
+        state = told(optimizer, plain, state, drawn, key)
         twin = told(optimizer, other, twin, turned(drawn, own.center, by), key)
     (here, status), (there, other) = (look(optimizer, state) for state in (state, twin))
     assert np.linalg.norm(here.reshape(-1) - plain.start) > 1e-3

@@ -12,7 +12,7 @@ SHAPES = [(), (0, 2), (1,), (7,), (3, 5), (2, 3, 4)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "optimized")
 def test_the_numbers_are_those_of_jax(shape):
     key = jax.random.key(3)
     for dtype in (jnp.uint8, jnp.uint32, jnp.uint64):

@@ -29,7 +29,7 @@ kill_resume = _load(SCRIPT)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with kill_resume.Server(tmp_path_factory.mktemp("programs"), share=0.1) as started:
+    with kill_resume.Server(tmp_path_factory.mktemp("programs"), share=0.2) as started:
         yield started
 
 
