@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.optimizer import State
 from evolve.core.population import Population, Stored
-from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted
+from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted, together
 from evolve.core.wrapper import Wrapper
 from evolve.methods.mapped import Mapped, mapped
 
@@ -124,6 +124,10 @@ class Bounded(Wrapper):
         geometry, start = begin(self, params)
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((start, self._edges(geometry)))):
             self._check(start, geometry)
+        return self._source(start, geometry)
+
+    @together
+    def _source(self, start: Params, geometry: Geometry) -> Params:
         return geometry.cast(self._box(geometry).inverse(start))
 
     def _check(self, start: Params, geometry: Geometry) -> None:

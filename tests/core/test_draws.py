@@ -8,24 +8,28 @@ import scipy.special
 
 from evolve.core import draws
 
+FLOATS, WORDS = (jnp.float16, jnp.float32, jnp.float64), (jnp.uint8, jnp.uint32, jnp.uint64)
 SHAPES = [(), (0, 2), (1,), (7,), (3, 5), (2, 3, 4)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.usefixtures("x64", "optimized")
 def test_the_numbers_are_those_of_jax(shape):
-    key = jax.random.key(3)
-    for dtype in (jnp.uint8, jnp.uint32, jnp.uint64):
-        np.testing.assert_array_equal(draws.bits(key, shape, dtype), jax.random.bits(key, shape, dtype))
-    for dtype in (jnp.float16, jnp.float32, jnp.float64):
-        np.testing.assert_array_equal(draws.uniform(key, shape, dtype), jax.random.uniform(key, shape, dtype))
-        here = draws.uniform(key, shape, dtype, -3.0, 4.5)
-        np.testing.assert_array_equal(here, jax.random.uniform(key, shape, dtype, -3.0, 4.5))
-        ours, theirs = draws.normal(key, shape, dtype), jax.random.normal(key, shape, dtype)
-        assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(ours, theirs)
-        np.testing.assert_array_equal(draws.materialized(key, shape, dtype), theirs)
-        np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
+    def drawn(law, dtypes=FLOATS, edges=()):
+        return jax.jit(lambda key: [law(key, shape, dtype, *edges) for dtype in dtypes])(jax.random.key(3))
+
+    def same(ours, theirs, rtol=0):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(one, other, rtol=rtol)
+
+    same(drawn(draws.bits, WORDS), drawn(jax.random.bits, WORDS))
+    same(drawn(draws.uniform), drawn(jax.random.uniform))
+    same(drawn(draws.uniform, edges=(-3.0, 4.5)), drawn(jax.random.uniform, edges=(-3.0, 4.5)))
+    normal = drawn(jax.random.normal)
+    same(drawn(draws.normal), normal)
+    same(drawn(draws.materialized), normal)
+    same(drawn(draws.white), normal, 1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "precision"), [(jnp.float32, 0.0), (jnp.float64, 1e-10)])
