@@ -168,13 +168,16 @@ class Mesh(Backend):
         mesh = jax.sharding.Mesh(devices, ("members",))
         spread, same = jax.sharding.PartitionSpec("members"), jax.sharding.PartitionSpec()
 
-        def part(first: Array, everything: Any) -> Array:
-            problem, population, key = everything
+        # A problem may hold what is no array, such as a function that draws its start.
+        arrays, rest = eqx.partition((problem, population), eqx.is_array)
+
+        def part(first: Array, arrays: Any, key: PRNGKeyArray) -> Array:
+            problem, population = eqx.combine(arrays, rest)
             return self.inner.part(problem, population, key, first[0], count)
 
-        run = jax.shard_map(part, mesh=mesh, in_specs=(spread, same), out_specs=spread, check_vma=False)
+        run = jax.shard_map(part, mesh=mesh, in_specs=(spread, same, same), out_specs=spread, check_vma=False)
         firsts = jnp.arange(len(devices)) * count
-        losses = repeated(lambda key: run(firsts, (problem, population, key)), population, key)
+        losses = repeated(lambda key: run(firsts, arrays, key), population, key)
         if population.count is None:
             return losses
         return jnp.where(population.in_use, losses, jnp.inf)  # as those that one device leaves out

@@ -57,6 +57,16 @@ class Optimizer(eqx.Module):
             if method is not None and not getattr(method, "__isabstractmethod__", False):
                 setattr(cls, name, guarded(method))
 
+    def check(self, params: Params) -> None:
+        """Refuse a start for its values; `run` asks before it compiles `init`, which then does not see them.
+
+        Raises
+        ------
+        ValueError
+            The message names the value and the cure.
+        """
+        del params
+
     @abstractmethod
     def init(self, params: Params, key: PRNGKeyArray) -> State:
         """The state before the first generation. Nothing is evaluated."""
@@ -94,7 +104,7 @@ class Optimizer(eqx.Module):
         return jnp.zeros((), jnp.int32)
 
     def takes_turns(self, state: State) -> bool:
-        """Whether several seeds are better run in turn: side by side, each waits for the longest generation of all."""
+        """Whether a CPU better runs several seeds in turn: side by side, each waits for the longest generation."""
         del state
         return False
 

@@ -1,9 +1,7 @@
 """Pytrees of parameters: checks, conversions and the little arithmetic that every method needs."""
 
-import functools
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -19,20 +17,6 @@ Params: TypeAlias = Any  # any pytree of floating-point arrays
 def as_arrays(params: Params) -> Params:
     """Python and NumPy numbers become arrays; everything else stays."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf, params)
-
-
-def together(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that only computes, as one program: where nothing is traced, each operation would be compiled alone.
-
-    The numbers of the object are arguments of the program. What else is no array is part of it.
-    """
-    program = eqx.filter_jit(method)
-
-    @functools.wraps(method)
-    def whole(self: Any, *args: Any) -> Any:
-        return program(as_arrays(self), *args)
-
-    return whole
 
 
 def check_params(params: Params, where: str) -> None:

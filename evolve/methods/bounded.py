@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.optimizer import State
 from evolve.core.population import Population, Stored
-from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted, together
+from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted
 from evolve.core.wrapper import Wrapper
 from evolve.methods.mapped import Mapped, mapped
 
@@ -79,6 +79,19 @@ class Bounded(Wrapper):
         """Nothing more than the method's."""
         return BoundedState(inner)
 
+    def check(self, params: Params) -> None:
+        """Refuse edges that cross, and a start outside of them.
+
+        Raises
+        ------
+        ValueError
+            Names the values.
+        """
+        super().check(params)
+        geometry, start = begin(self, params)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((start, self._edges(geometry)))):
+            self._check(start, geometry)
+
     def init(self, params: Params, key: PRNGKeyArray) -> Any:
         """The method's, from where the start is the image of."""
         return super().init(self._outside(params), key)
@@ -121,17 +134,11 @@ class Bounded(Wrapper):
 
     def _outside(self, params: Params) -> Params:
         """Where the start is the image of."""
+        self.check(params)
         geometry, start = begin(self, params)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((start, self._edges(geometry)))):
-            self._check(start, geometry)
-        return self._source(start, geometry)
-
-    @together
-    def _source(self, start: Params, geometry: Geometry) -> Params:
         return geometry.cast(self._box(geometry).inverse(start))
 
     def _check(self, start: Params, geometry: Geometry) -> None:
-        """Refuse edges that cross, and a start outside of them."""
         name, trees = type(self).__name__, (*self._edges(geometry), start)
         low, high, values = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]) for tree in trees)
         if not np.all(low < high):

@@ -12,7 +12,7 @@ from evolve.core.checks import check_kind, check_population, check_positive
 from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
-from evolve.core.trees import Geometry, Params, begin, fitted, together
+from evolve.core.trees import Geometry, Params, begin, fitted
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
 from evolve.methods.colored import Colored, Growth, White, weigh, weigh_some
 from evolve.methods.covariance import Shape, Step
@@ -74,7 +74,7 @@ class CMA(Growing):
     def default_size(self, n: int) -> int:
         """4 + floor(3 ln n), rounded up to whole pairs, or what `population` says."""
         if self.population is not None:
-            return self.population
+            return int(self.population)  # NumPy's integers are none of a program's static numbers
         size = default_population(n)
         return size + size % 2 if self.mirrored else size
 
@@ -86,7 +86,6 @@ class CMA(Growing):
             raise ValueError(f"{name}: with elitist=True the population cannot grow; restart it by regime='same'.")
         return self._begin(*begin(self, params), spread, jnp.asarray(size), most)
 
-    @together
     def _begin(self, geometry: Geometry, start: Params, spread: Any, size: Any = None, most: int = 0) -> CMAState:
         """With a population of `size` that may grow to `most`, or with the optimizer's own."""
         mean, growth = geometry.ravel(start), None

@@ -68,7 +68,7 @@ class Gradient(Optimizer):
         update = jax.tree.map(lambda new, old: jnp.asarray(new).astype(jnp.asarray(old).dtype), update, state.update)
         center = jax.tree.map(lambda x, dx: x + dx.astype(x.dtype), state.center, step)
         searched = state.searched + _line_search_steps(update)
-        if _searches(update):
+        if _holds(update, _SEARCHES):
             stuck = _same(center, state.center) & ~_same(gradient, jax.tree.map(jnp.zeros_like, gradient))
             update = _restarted(stuck, update, self.transformation.init(center))
         return GradientState(center, update, searched, state.geometry)
@@ -83,7 +83,7 @@ class Gradient(Optimizer):
 
     def takes_turns(self, state: GradientState) -> bool:
         """Where it searches along lines."""
-        return _searches(state.update)
+        return _holds(state.update, _LINE_SEARCHES)
 
 
 def _line_search_steps(update: Any) -> Int[Array, ""]:
@@ -97,7 +97,8 @@ def _same(one: Params, other: Params) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.all(a == b) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)]))
 
 
-_SEARCHES = optax.ScaleByLBFGSState, optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState
+_LINE_SEARCHES = optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState
+_SEARCHES = optax.ScaleByLBFGSState, *_LINE_SEARCHES
 
 
 def _is_search(part: Any) -> bool:
@@ -105,8 +106,10 @@ def _is_search(part: Any) -> bool:
     return isinstance(part, _SEARCHES)
 
 
-def _searches(update: Any) -> bool:
-    return any(map(_is_search, jax.tree.leaves(update, is_leaf=_is_search)))
+def _holds(update: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether an update's state has a part of one of these kinds."""
+    parts = jax.tree.leaves(update, is_leaf=lambda part: isinstance(part, kinds))
+    return any(isinstance(part, kinds) for part in parts)
 
 
 def _restarted(stuck: Bool[Array, ""], update: Any, fresh: Any) -> Any:

@@ -99,6 +99,10 @@ class Restarts(Optimizer):
         if self.regime != "same" and not isinstance(self.optimizer, Growing):
             raise ValueError(f"Restarts: the population of {name} cannot grow; say regime='same'.")
 
+    def check(self, params: Params) -> None:
+        """As the method does."""
+        self.optimizer.check(params)
+
     def init(self, params: Params, key: PRNGKeyArray) -> RestartsState:
         """The first run."""
         geometry, start = begin(self, params)
@@ -110,9 +114,8 @@ class Restarts(Optimizer):
         return RestartsState(inner, origin, origin, infinite, zero, zero, small, size, zero, far, zero, books, zero, no)
 
     def takes_turns(self, state: RestartsState) -> bool:
-        """Where populations grow."""
-        del state
-        return self.regime != "same" and isinstance(self.optimizer, Growing)
+        """Where populations grow, or the method does."""
+        return self.regime != "same" or self.optimizer.takes_turns(state.inner)
 
     def ask(self, state: RestartsState, key: PRNGKeyArray) -> Population:
         """The run's own members."""
@@ -195,7 +198,7 @@ class Restarts(Optimizer):
         """A run's first state."""
         if self.regime == "same" or not isinstance(self.optimizer, Growing):
             return self.optimizer.init(start, key)
-        most = self._least(Geometry.of(start).size) * 2**self.restarts
+        most = self._least(Geometry.of(start).size) * 2 ** int(self.restarts)
         return self.optimizer.start(start, key, size, most, spread)
 
     def _least(self, n: int) -> int:

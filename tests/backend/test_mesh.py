@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evolve import Antithetic, Device, Gaussian, LowRank, Mesh, Rademacher, Sparse
+from evolve import Antithetic, Device, Gaussian, LowRank, Mesh, OpenES, Rademacher, Sparse, run
 from evolve.core import Drawn, Geometry, Population, population, wrap
 
 KEY = jax.random.key(3)
@@ -42,6 +42,12 @@ def test_a_mesh_gives_what_one_device_gives(law, mesh, problem, start, monkeypat
     losses = jax.jit(lambda: mesh.evaluate(problem, many, KEY))()
     alone = jax.jit(lambda: Device(common=mesh.inner.common).evaluate(problem, many, KEY))()
     np.testing.assert_allclose(losses, alone, rtol=0, atol=1e-6 * np.max(np.abs(alone)))
+
+
+def test_a_problem_may_hold_what_is_no_array():
+    drawn = wrap(lambda x: x @ x, lambda key: jnp.ones(4))
+    one, eight = (run(drawn, OpenES(population=16), backend=backend, generations=3) for backend in (Device(), Mesh()))
+    np.testing.assert_allclose(eight.history["mean"], one.history["mean"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from laws.tools import same_bits
 
 import evolve
 import problems
@@ -76,21 +77,28 @@ def test_each_seed_ends_at_its_own_target(host):
 
 
 def test_seeds_take_turns_where_generations_differ_in_length():
-    growing = evolve.Bounded(evolve.Restarts(evolve.CMAES()), -9.0, 9.0)
-    for search, turns in ((growing, True), (OPTIMIZERS["lbfgs"], True), (evolve.CMAES(), False)):
+    growing = evolve.Restarts(evolve.CMAES(), "ipop", 2)
+    for search, turns in (
+        (evolve.Bounded(growing, -9.0, 9.0), True),
+        (evolve.Restarts(growing, "same", 2), True),
+        (evolve.Restarts(evolve.CMAES(), "same", 2), False),
+        (OPTIMIZERS["lbfgs"], True),
+        (evolve.Gradient(optax.lbfgs(1e-4, linesearch=None)), False),
+        (evolve.CMAES(), False),
+    ):
         assert search.takes_turns(search.init(jnp.zeros(4), jax.random.key(0))) == turns
 
 
-def test_seeds_that_take_turns_end_at_their_own_targets():
-    """One that has ended waits unchanged for the others."""
-    search = OPTIMIZERS["lbfgs"]
+@pytest.mark.parametrize("search", [OPTIMIZERS["lbfgs"], evolve.Restarts(evolve.CMAES(), "ipop")], ids=str)
+def test_seeds_that_take_turns_end_at_their_own_targets(search):
+    """One that has ended waits unchanged for the others, and each goes as it goes alone, bit for bit."""
     many = evolve.run(PROBLEM, search, seeds=3, target=1e-2, generations=400)
     assert len({result.generations for result in many}) > 1
     for seed, result in enumerate(many):
         alone = evolve.run(PROBLEM, search, seed=seed, target=1e-2, generations=400)
         assert result.reason == alone.reason == "target"
         assert (result.generations, result.forwards) == (alone.generations, alone.forwards)
-        np.testing.assert_allclose(result.answer, alone.answer, rtol=1e-4)
+        same_bits((result.answer, result.loss, result.state), (alone.answer, alone.loss, alone.state))
 
 
 def test_a_farther_target_lets_those_that_waited_catch_up(tmp_path):
