@@ -20,7 +20,7 @@ import numpy as np
 import evolve
 from benchmarks.harness import in_turn, keep, medians, show
 from evolve.core.problem import wrap
-from evolve.run.loop import DeviceLoop, Task, first
+from evolve.run.loop import Carry, DeviceLoop, Task, begin
 
 GENERATIONS = 200
 POPULATION = {10: 10, 40: 15, 100: 17, 400: 21, 1000: 24}
@@ -30,7 +30,8 @@ def ours(optimizer: evolve.CMAES, n: int) -> Callable[[], Any]:
     """The library's own loop, compiled once."""
     problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(n))
     task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), jnp.int32(2**31 - 2), evolve.Device())
-    carry, seen = first(optimizer, jnp.ones(n, float), jax.random.key(1))
+    carry = Carry.start(optimizer, jnp.ones(n, float), jax.random.key(1))
+    seen = begin(task, carry)
     loop = DeviceLoop(task, carry, seen)
     return lambda: loop.advance(carry, seen, 0, GENERATIONS)[0]
 

@@ -57,16 +57,6 @@ class Optimizer(eqx.Module):
             if method is not None and not getattr(method, "__isabstractmethod__", False):
                 setattr(cls, name, guarded(method))
 
-    def check(self, params: Params) -> None:
-        """Refuse a start for its values; `run` asks before it compiles `init`, which then does not see them.
-
-        Raises
-        ------
-        ValueError
-            The message names the value and the cure.
-        """
-        del params
-
     @abstractmethod
     def init(self, params: Params, key: PRNGKeyArray) -> State:
         """The state before the first generation. Nothing is evaluated."""

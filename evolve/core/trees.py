@@ -19,6 +19,11 @@ def as_arrays(params: Params) -> Params:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf, params)
 
 
+def full(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
+    """`jnp.full`, made by NumPy: where nothing is traced, no program is compiled for it."""
+    return jnp.asarray(np.full(shape, value, dtype))
+
+
 def check_params(params: Params, where: str) -> None:
     """Refuse parameters that cannot be searched, naming the leaf, what is wrong with it and the cure.
 

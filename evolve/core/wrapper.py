@@ -37,10 +37,6 @@ class Wrapper(Growing):
     def around(self, inner: State) -> State:
         """Its state at the beginning, around the method's."""
 
-    def check(self, params: Params) -> None:
-        """As the method does."""
-        self.optimizer.check(params)
-
     def init(self, params: Params, key: PRNGKeyArray) -> State:
         """Around the method's."""
         return self.around(self.optimizer.init(params, key))

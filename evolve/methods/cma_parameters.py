@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from evolve.core.trees import float_dtype
+
 Rates = Literal["full", "separable", "diagonal"]
 
 
@@ -53,7 +55,7 @@ def parameters(n: int, size: Any, active: bool, rates: Rates = "full", most: int
     positive, negative = xp.maximum(raw, 0), -xp.minimum(raw, 0)
     up = 1 / xp.sum(positive)
     mu_eff = 1 / xp.sum((positive * up) ** 2)
-    c_c, c_1, c_mu = _rates(xp, n, size, mu_eff, rates)
+    c_c, c_1, c_mu = _rates(xp, n, _exact(size), mu_eff, rates)
     # Eq. 55 with 3 in place of 5, and no more than 1/2, as pycma has it.
     c_sigma = xp.minimum(0.5, (mu_eff + 2) / (n + mu_eff + 3))
     chi = math.sqrt(2) * math.exp(math.lgamma((n + 1) / 2) - math.lgamma(n / 2))
@@ -67,9 +69,14 @@ def parameters(n: int, size: Any, active: bool, rates: Rates = "full", most: int
 
 def _raw(size: Any, length: int) -> tuple[Any, Any]:
     """log((size + 1) / 2) - log(rank), rank = 1, 2, ... (eq. 49), zero beyond the population; and the array module."""
-    xp = jnp if isinstance(size, jax.Array) else np
+    xp, size = jnp if isinstance(size, jax.Array) else np, _exact(size)
     ranks = xp.arange(1, length + 1)
     return xp.where(ranks <= size, xp.log((size + 1) / 2) - xp.log(ranks), 0.0), xp
+
+
+def _exact(size: Any) -> Any:
+    """Of a traced integer of 32 bits, JAX would take roots and logarithms in single precision."""
+    return size.astype(float_dtype()) if isinstance(size, jax.Array) else size
 
 
 def _rates(xp: Any, n: int, size: Any, mu_eff: Any, rates: Rates) -> tuple[Any, Any, Any]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from evolve.core.population import Directions, Stored
 from evolve.core.refresh import at_least
 from evolve.core.shaping import recombination, sort
-from evolve.core.trees import Geometry, Params
+from evolve.core.trees import Geometry, Params, float_dtype
 from evolve.methods.cma_parameters import Parameters
 from evolve.methods.mirrored import head, winners_first
 from evolve.methods.stopping import quantiles
@@ -31,7 +31,8 @@ class Growth(eqx.Module):
     def of(cls, parameters: Parameters, most: int, block: int, mirrored: bool) -> "Growth":
         """Up to eight blocks are drawn at once: of loops over few members, most of the time is the loop's."""
         window = block * math.gcd(8, most // block)
-        return cls(jax.tree.map(jnp.asarray, parameters), most, block, window, mirrored)
+        numbers = Parameters(*(jnp.asarray(number, float_dtype()) for number in parameters))
+        return cls(numbers._replace(size=jnp.asarray(parameters.size, jnp.int32)), most, block, window, mirrored)
 
 
 class White(Stored):

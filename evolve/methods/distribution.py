@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -12,7 +13,7 @@ from evolve.core.checks import check_kind, check_population, check_positive
 from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
-from evolve.core.trees import Geometry, Params, begin, fitted
+from evolve.core.trees import Geometry, Params, begin, fitted, full
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
 from evolve.methods.colored import Colored, Growth, White, weigh, weigh_some
 from evolve.methods.covariance import Shape, Step
@@ -84,7 +85,8 @@ class CMA(Growing):
         if self.elitist:
             name = type(self).__name__
             raise ValueError(f"{name}: with elitist=True the population cannot grow; restart it by regime='same'.")
-        return self._begin(*begin(self, params), spread, jnp.asarray(size), most)
+        # A number that is known is one of NumPy's: else dozens of small programs would be compiled for it.
+        return self._begin(*begin(self, params), spread, size if isinstance(size, jax.core.Tracer) else int(size), most)
 
     def _begin(self, geometry: Geometry, start: Params, spread: Any, size: Any = None, most: int = 0) -> CMAState:
         """With a population of `size` that may grow to `most`, or with the optimizer's own."""
@@ -93,9 +95,9 @@ class CMA(Growing):
             block = self.default_size(geometry.size)
             most = -(-most // block) * block
             growth = Growth.of(self._constants(geometry.size, size, most), most, block, self.mirrored)
-        deviations = jnp.ones_like(mean) if self.stds is None else self._fitted("stds", geometry)
-        sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
-        shape, generation = self._shape(deviations), jnp.zeros((), jnp.int32)
+        deviations = full(mean.shape, 1.0, mean.dtype) if self.stds is None else self._fitted("stds", geometry)
+        sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), full(mean.shape, 0.0, mean.dtype)
+        shape, generation = self._shape(deviations), full((), 0, jnp.int32)
         stops = self.stopping is not None
         trail = Trail.start(mean, sigma * deviations, self.default_size(geometry.size)) if stops else None
         elite = Elite.none(mean) if self.elitist else None

@@ -99,10 +99,6 @@ class Restarts(Optimizer):
         if self.regime != "same" and not isinstance(self.optimizer, Growing):
             raise ValueError(f"Restarts: the population of {name} cannot grow; say regime='same'.")
 
-    def check(self, params: Params) -> None:
-        """As the method does."""
-        self.optimizer.check(params)
-
     def init(self, params: Params, key: PRNGKeyArray) -> RestartsState:
         """The first run."""
         geometry, start = begin(self, params)

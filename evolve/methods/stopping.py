@@ -4,10 +4,12 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.checks import check_between
 from evolve.core.refresh import refresh
+from evolve.core.trees import full
 
 # In pycma's order: where several hold, the first is named.
 REASONS = (
@@ -118,14 +120,14 @@ class Trail(eqx.Module):
     @classmethod
     def start(cls, mean: Float[Array, " n"], deviations: Float[Array, " n"], size: int) -> "Trail":
         """Before the first generation; `size` is the population, or the least that it will have."""
-        n, zero = mean.shape[0], jnp.zeros((), jnp.int32)
+        n, zero = mean.shape[0], full((), 0, jnp.int32)
         # The longest window of `_stagnates` and the one before it, thinned where that is too much to keep.
         entries = 2 * max(patience(n, size) / 10, limit(n, size) / 10 / _EVERY)
         # Nor more than the generations' dtype can count, which a million parameters would ask for.
         stride = min(_EVERY * max(1, -(-int(entries) // (_LONG - 2))), jnp.iinfo(jnp.int32).max)
-        infinite = jnp.full((), jnp.inf, mean.dtype)
-        recent = jnp.full(min(_RECENT, _recent(n, size)), jnp.inf, mean.dtype)
-        long = jnp.full(min(_LONG, int(entries) + 2), jnp.inf, mean.dtype)
+        infinite = full((), np.inf, mean.dtype)
+        recent = full((min(_RECENT, _recent(n, size)),), np.inf, mean.dtype)
+        long = full((min(_LONG, int(entries) + 2),), np.inf, mean.dtype)
         return cls(recent, long, long, infinite, zero, infinite, zero, deviations, mean, zero, stride)
 
     def after(

@@ -171,8 +171,8 @@ def search(problem: Problem, optimizer: Optimizer, seed: int, seeds: int | None,
     check(options)
     watch, directory = watchers(options.get("watch", ())), options.get("directory")
     budget = Budget(*(options.get(name) for name in LIMITS))
-    task, begun, workers = prepare(problem, optimizer, seed, seeds, budget, options.get("backend"))
-    session = Session(task, begun, workers, seed, budget)
+    task, carry, workers = prepare(problem, optimizer, seed, seeds, budget, options.get("backend"))
+    session = Session(task, carry, workers, seed, budget)
     resume, pause = options.get("resume", False), options.get("save_seconds", SAVE_SECONDS)
     with nullcontext() if directory is None else RunDirectory(directory, session.job(), resume=resume) as folder:
         if folder is not None:

@@ -72,7 +72,6 @@ class Task(eqx.Module):
 
 Row = dict[str, Array]
 Seen = tuple[Row, Int[Array, "*seeds"]]  # what `look` returns
-Begun = tuple[Carry, Seen]
 
 
 def each_seed(task: Task, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,13 +120,12 @@ def _summary(told: tuple[Float[Array, " size"], Bool[Array, " size"]]) -> tuple[
 
 def look(task: Task, carry: Carry) -> Seen:
     """The history row of each seed's last generation, and why it ends of itself, as a place in `causes`."""
-    return each_seed(task, lambda carry: (_row(task.optimizer, carry), _cause(task, carry)))(carry)
+    return each_seed(task, lambda carry: (_row(task, carry), _cause(task, carry)))(carry)
 
 
-def first(optimizer: Optimizer, params: Params, key: PRNGKeyArray) -> Begun:
-    """Where a seed begins, and what `look` would return there: the first generation is always gone through."""
-    carry = Carry.start(optimizer, params, key)
-    return carry, (_row(optimizer, carry), jnp.zeros((), jnp.int32))
+def begin(task: Task, carry: Carry) -> Seen:
+    """What `look` would return before the first generation, which is always gone through."""
+    return each_seed(task, lambda carry: (_row(task, carry), jnp.zeros((), jnp.int32)))(carry)
 
 
 def causes(optimizer: Optimizer) -> tuple[str | None, ...]:
@@ -142,11 +140,11 @@ def due(task: Task, carry: Carry, seen: Seen, until: Any) -> tuple[Bool[Array, "
     return going & (carry.generation == now), now
 
 
-def _row(optimizer: Optimizer, carry: Carry) -> Row:
+def _row(task: Task, carry: Carry) -> Row:
     row = {"generation": carry.generation, "loss": carry.loss, "mean": carry.mean, "best": carry.best_loss}
-    row |= {"failed": carry.failed, "extra": optimizer.extra(carry.state)}
-    row |= {"more": optimizer.more(carry.state)}
-    return row | optimizer.status(carry.state)
+    row |= {"failed": carry.failed, "extra": task.optimizer.extra(carry.state)}
+    row |= {"more": task.optimizer.more(carry.state)}
+    return row | task.optimizer.status(carry.state)
 
 
 def _reached(task: Task, carry: Carry) -> Bool[Array, ""]:

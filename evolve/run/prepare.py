@@ -15,8 +15,8 @@ from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem, Wrapped, second, takes
 from evolve.core.trees import Params, as_arrays, check_params
 from evolve.run.budget import FAR, Budget, forwards
-from evolve.run.compiled import compiled, numeric
-from evolve.run.loop import Begun, Task, first
+from evolve.run.compiled import numeric
+from evolve.run.loop import Carry, Task
 
 # What JAX raises where a function needs numbers and gets what stands for them while tracing.
 UNTRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
@@ -31,8 +31,8 @@ def prepare(
     seeds: int | None,
     budget: Budget,
     backend: Backend | Workers | None,
-) -> tuple[Task, Begun, Workers | None]:
-    """What to run, where it begins, and who evaluates it on the host, if anyone does.
+) -> tuple[Task, Carry, Workers | None]:
+    """What to run, where it starts, and who evaluates it on the host, if anyone does.
 
     Raises
     ------
@@ -46,25 +46,15 @@ def prepare(
     goal = jnp.asarray(-jnp.inf if budget.target is None else budget.target, float)
     starts = [start(problem, key) for key in keys]
     _check_loss(problem, starts[0][0])
-    for params, _ in starts:
-        optimizer.check(params)
-    begun = _begun(optimizer, starts)
-    least = jax.eval_shape(optimizer.ask, begun[0][0].state, jax.random.key(0)).least
+    carries = [Carry.start(optimizer, params, own) for params, own in starts]
+    least = jax.eval_shape(optimizer.ask, carries[0].state, jax.random.key(0)).least
     # Where every generation costs the same, counting generations is enough.
     varies = type(optimizer).extra is not Optimizer.extra
     bought = min(FAR, (budget.evaluations or FAR) // forwards(problem, optimizer)) if varies else FAR
     task = Task(problem, optimizer, run_key, goal, jnp.int32(bought), device, seeds, least)
     # Starts may be drawn by code that vmap cannot trace; they are few, so a loop draws them.
-    return task, begun[0] if seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun), workers
-
-
-def _begun(optimizer: Optimizer, starts: list[tuple[Params, Any]]) -> list[Begun]:
-    """`first` of each start as one program: else every operation of an `init` would be compiled alone."""
-    try:
-        program = compiled(first, optimizer, *starts[0], quickly=True)
-    except UNTRACEABLE:  # a user's own method: it may look at numbers
-        return [first(optimizer, *each) for each in starts]
-    return [program.call(optimizer, *each) for each in starts]
+    carry = carries[0] if seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)
+    return task, carry, workers
 
 
 def _check_kinds(problem: Any, optimizer: Any) -> None:

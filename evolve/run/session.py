@@ -19,7 +19,7 @@ from evolve.run.compiled import compiled
 from evolve.run.describe import describe
 from evolve.run.directory import RunDirectory
 from evolve.run.host import HostLoop
-from evolve.run.loop import Begun, DeviceLoop, Task, causes, each_seed
+from evolve.run.loop import Carry, DeviceLoop, Task, causes, each_seed
 from evolve.run.progress import Every, Pace, Progress, Watcher
 from evolve.run.result import Result
 from evolve.run.standing import Standing
@@ -38,9 +38,9 @@ class Unsaved(UserWarning):
 class Session:
     """A run while it runs."""
 
-    def __init__(self, task: Task, begun: Begun, workers: Workers | None, seed: int, budget: Budget) -> None:
+    def __init__(self, task: Task, carry: Carry, workers: Workers | None, seed: int, budget: Budget) -> None:
         self.task, self.workers, self.seed, self.budget = task, workers, seed, budget
-        self.now = Standing.start(task, *begun)
+        self.now = Standing.start(task, carry)
         self.last = budget.last(self.now.cost)
         self.folder: RunDirectory | None = None
         self.unsaved: OSError | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from evolve.run.budget import forwards
 from evolve.run.compiled import compiled
 from evolve.run.history import History, Row, exact
-from evolve.run.loop import Carry, Seen, Task, look
+from evolve.run.loop import Carry, Seen, Task, begin, look
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Standing:
     ends: np.ndarray
 
     @classmethod
-    def start(cls, task: Task, carry: Carry, seen: Seen) -> "Standing":
+    def start(cls, task: Task, carry: Carry) -> "Standing":
         """Before the first generation."""
-        none = np.zeros(0)
+        none, seen = np.zeros(0), compiled(begin, task, carry).call(task, carry)
         blank = cls(task, carry, seen, {}, none, none, History(task.seeds is None), 0.0, np.zeros(task.seeds or 1))
         return blank._at(carry, seen)
 

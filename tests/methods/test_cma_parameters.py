@@ -55,7 +55,7 @@ def test_constants_of_a_traced_population_are_those_of_a_known_one(active, rates
 
     for n in (1, 2, 10):
         for size in (2, 3, 4, 13, most):
-            known, (found, tables) = parameters(n, size, active, rates), jax.device_get(traced(size, n))
+            known, (found, tables) = parameters(n, size, active, rates), jax.device_get(traced(np.int32(size), n))
             np.testing.assert_allclose(np.array(found, float), np.array(known, float), rtol=1e-12, atol=1e-15)
             for one, other in zip(tables, known.tables(most), strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
