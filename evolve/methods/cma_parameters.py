@@ -27,7 +27,7 @@ class Parameters(NamedTuple):
     c_c: Any
     c_1: Any
     c_mu: Any
-    chi: float  # the expected length of a standard normal vector
+    chi: Any  # the expected length of a standard normal vector
     gap: Any  # generations between eigendecompositions
 
     def tables(self, length: int | None = None) -> tuple[Any, Any]:
