@@ -20,7 +20,7 @@ def as_arrays(params: Params) -> Params:
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
-    """`jnp.full`, made by NumPy: where nothing is traced, no program is compiled for it."""
+    """`jnp.full` for small arrays, made by NumPy: where nothing is traced, no program is compiled for it."""
     return jnp.asarray(np.full(shape, value, dtype))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.refresh import refresh
-from evolve.core.trees import full
 from evolve.methods.cma_parameters import Parameters
 
 
@@ -135,7 +134,7 @@ class Full(Shape):
     def start(cls, deviations: Float[Array, " n"]) -> "Shape":
         """The identity between units."""
         identity = jnp.asarray(np.eye(deviations.shape[0], dtype=deviations.dtype))
-        return cls(identity, identity, full(deviations.shape, 1.0, deviations.dtype), deviations)
+        return cls(identity, identity, jnp.ones_like(deviations), deviations)
 
     def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
         """U B D B^T z: the symmetric root, which does not depend on the order and the signs of the eigenvectors.

@@ -95,8 +95,8 @@ class CMA(Growing):
             block = self.default_size(geometry.size)
             most = -(-most // block) * block
             growth = Growth.of(self._constants(geometry.size, size, most), most, block, self.mirrored)
-        deviations = full(mean.shape, 1.0, mean.dtype) if self.stds is None else self._fitted("stds", geometry)
-        sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), full(mean.shape, 0.0, mean.dtype)
+        deviations = jnp.ones_like(mean) if self.stds is None else self._fitted("stds", geometry)
+        sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
         shape, generation = self._shape(deviations), full((), 0, jnp.int32)
         stops = self.stopping is not None
         trail = Trail.start(mean, sigma * deviations, self.default_size(geometry.size)) if stops else None

@@ -82,7 +82,7 @@ class Spread(eqx.Module):
     deviations: Float[Array, " n"]  # of the coordinates
     first: Float[Array, " n"]  # those at the start, `Trail.first`
     path: Float[Array, " n"]  # sigma p_c
-    axes: Float[Array, " n"]  # lengths of the principal axes, up to a factor
+    axes: Float[Array, " some"]  # lengths of the principal axes, up to a factor
     axis: Float[Array, " n"]  # one of them, another each generation, as a vector in the parameters' units
     creep: Float[Array, ""]  # growth of sigma over the longest axis of C
 

@@ -3,9 +3,25 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from evolve import Antithetic, Device, Gaussian, LowRank, Mesh, OpenES, Rademacher, Sparse, run
+from evolve import (
+    CMAES,
+    LMMAES,
+    Antithetic,
+    Device,
+    Gaussian,
+    Gradient,
+    LowRank,
+    Mesh,
+    OpenES,
+    Rademacher,
+    SepCMAES,
+    Sparse,
+    minimize,
+    run,
+)
 from evolve.core import Drawn, Geometry, Population, population, wrap
 
 KEY = jax.random.key(3)
@@ -48,6 +64,16 @@ def test_a_problem_may_hold_what_is_no_array():
     drawn = wrap(lambda x: x @ x, lambda key: jnp.ones(4))
     one, eight = (run(drawn, OpenES(population=16), backend=backend, generations=3) for backend in (Device(), Mesh()))
     np.testing.assert_allclose(eight.history["mean"], one.history["mean"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [CMAES(0.3), SepCMAES(0.3), LMMAES(0.3), OpenES(16), Gradient(optax.adam(0.1))], ids=repr
+)
+def test_a_start_may_lie_on_several_devices(optimizer):
+    spread = jax.sharding.NamedSharding(jax.sharding.Mesh(jax.devices(), "n"), jax.sharding.PartitionSpec("n"))
+    starts = jnp.zeros(16), jax.device_put(jnp.zeros(16), spread)
+    one, eight = (minimize(lambda x: (x - 1) @ (x - 1), x0, optimizer, generations=4, watch_every=1) for x0 in starts)
+    np.testing.assert_allclose(eight.history["mean"], one.history["mean"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
