@@ -124,6 +124,8 @@ def test_a_metric_of_any_name_is_drawn_as_it_is(found, tmp_path, name):
     text = (tmp_path / "report.html").read_text()
     assert f'aria-label="{escape(name)} against evaluations"' in text
     assert "<b>&" not in text.replace("<b>&lt;", "")
+    if name == r"\1":
+        assert (tmp_path / "_1_seconds.png").exists()
 
 
 def test_a_folder_that_holds_none_is_refused_by_name(tmp_path):

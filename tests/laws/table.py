@@ -84,7 +84,7 @@ ROWS: dict[str, Row] = {
     "SNES rates": Row(SNES(0.5, 16, 0.9, 0.2), 1100, AXES, 60_000, "ranks scale"),
     "XNES": Row(XNES(0.5, 16), 1200, 3000, 3000, "ranks rotation scale"),
     "XNES rates": Row(XNES(0.5, 16, 0.9, 0.2, 0.2), 1200, 3000, 3000, "ranks rotation scale"),
-    "CRFMNES": Row(CRFMNES(0.5, 16), 450, 200_000, 2400, "ranks scale"),
+    "CRFMNES": Row(CRFMNES(0.5, 16), 450, 100_000, 2400, "ranks scale"),
     "MAES": Row(MAES(0.5, 16), 800, 3500, 3500, "ranks rotation scale"),
     "LMMAES": Row(LMMAES(0.5, 16, stopping=None), 1500, 80_000, 6000, "ranks rotation scale"),
     "Genetic truncation": Row(GeneticAlgorithm(16, 4, 1, SHRINK), 5000, BLIND, 20_000, "ranks places"),
