@@ -35,6 +35,19 @@ def test_the_numbers_are_those_of_jax(shape):
     same(drawn(draws.white), normal, 1e-12)
 
 
+@pytest.mark.usefixtures("x64", "optimized")
+def test_without_a_program_around_them_they_are_the_same():
+    key, shape = jax.random.key(3), (3, 5)
+    np.testing.assert_array_equal(draws.bits(key, shape, jnp.uint64), jax.random.bits(key, shape, jnp.uint64))
+    for dtype in FLOATS:
+        here = draws.uniform(key, shape, dtype, -3.0, 4.5)
+        np.testing.assert_array_equal(here, jax.random.uniform(key, shape, dtype, -3.0, 4.5))
+        theirs = jax.random.normal(key, shape, dtype)
+        np.testing.assert_array_equal(draws.normal(key, shape, dtype), theirs)
+        np.testing.assert_array_equal(draws.materialized(key, shape, dtype), theirs)
+        np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
+
+
 @pytest.mark.parametrize(("dtype", "precision"), [(jnp.float32, 0.0), (jnp.float64, 1e-10)])
 @pytest.mark.usefixtures("x64", "optimized")
 def test_many_numbers_are_those_of_jax(dtype, precision):

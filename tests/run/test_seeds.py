@@ -80,6 +80,7 @@ def test_seeds_take_turns_where_generations_differ_in_length():
     growing = evolve.Restarts(evolve.CMAES(), "ipop", 2)
     for search, turns in (
         (evolve.Bounded(growing, -9.0, 9.0), True),
+        (evolve.Restarts(evolve.CMAES()), True),
         (evolve.Restarts(growing, "same", 2), True),
         (evolve.Restarts(evolve.CMAES(), "same", 2), False),
         (OPTIMIZERS["lbfgs"], True),
