@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.dtypes import canonicalize_dtype
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt
 
 # Traced once for each shape, and one call each where nothing compiles the whole.
 _drawing = partial(jax.jit, static_argnames=("shape", "dtype"))
@@ -47,6 +47,22 @@ _FAR = (
 # fmt: on
 
 
+@jax.jit
+def fold_in(key: PRNGKeyArray, number: Int[Array, ""] | int) -> PRNGKeyArray:
+    """`jax.random.fold_in`: the same key."""
+    if not _numbered(key, ()):
+        return jax.random.fold_in(key, number)
+    return _wrapped(key, jnp.asarray(number).astype(jnp.uint32))
+
+
+@partial(jax.jit, static_argnames="count")
+def split(key: PRNGKeyArray, count: int = 2) -> Key[Array, " count"]:
+    """`jax.random.split`: the same keys."""
+    if not _numbered(key, (count,)):
+        return jax.random.split(key, count)
+    return _wrapped(key, _count(count))
+
+
 @_drawing
 def bits(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.uint32) -> UInt[Array, "*shape"]:
     """Random bits: those of `jax.random.bits`."""
@@ -74,7 +90,7 @@ def integers(key: PRNGKeyArray, shape: tuple[int, ...], low: Any, high: Any) -> 
     """Uniform among low, low + 1, ..., high - 1: the numbers of `jax.random.randint` in int32, for low < high."""
     low, high = jnp.asarray(low, jnp.int32), jnp.asarray(high, jnp.int32)
     span = (high - low).astype(jnp.uint32)
-    above, below = (bits(each, shape) for each in jax.random.split(key))
+    above, below = (bits(each, shape) for each in split(key))
     carry = (2**16 % span) ** 2 % span  # 2^32 modulo the span, or 0 where the square overflows, as it does in JAX
     return low + ((above % span * carry + below % span) % span).astype(jnp.int32)
 
@@ -145,6 +161,13 @@ def _numbered(key: PRNGKeyArray, shape: tuple[int, ...]) -> bool:
     placed: bool = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     threefry = placed and str(jax.random.key_impl(key)) == "threefry2x32"
     return threefry and jax.default_backend() == "cpu" and math.prod(shape) < 2**32
+
+
+def _wrapped(key: PRNGKeyArray, numbers: UInt[Array, "*shape"]) -> Key[Array, "*shape"]:
+    """The keys that Threefry makes of numbers."""
+    # Without the barrier XLA would make them once for each of their uses.
+    drawn = jax.lax.optimization_barrier(jnp.stack(_threefry(jax.random.key_data(key), numbers), axis=-1))
+    return jax.random.wrap_key_data(drawn, impl=jax.random.key_impl(key))
 
 
 def _count(size: int) -> UInt[Array, " size"]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.lowrank import is_lazy
 from evolve.core.optimizer import Graded
 from evolve.core.population import Population
@@ -43,7 +44,7 @@ def independent(problem: Problem, population: Population) -> bool:
 
 def member_keys(key: PRNGKeyArray, members: Int[Array, " n"]) -> Key[Array, " n"]:
     """Keys of members by their numbers, wherever they are evaluated."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(members)
+    return jax.vmap(lambda i: draws.fold_in(key, i))(members)
 
 
 def repeated(
@@ -57,7 +58,7 @@ def repeated(
         return once(key)
 
     def add(repeat: Int[Array, ""], total: Array) -> Array:
-        return total + once(jax.random.fold_in(key, repeat)).astype(total.dtype)
+        return total + once(draws.fold_in(key, repeat)).astype(total.dtype)
 
     zeros = jnp.zeros(population.size, float_dtype())
     return jax.lax.fori_loop(0, population.repeats, add, zeros) / population.repeats

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.checks import check_count, check_kind
 from evolve.core.evaluation import checked, real
 from evolve.core.problem import Problem
@@ -95,7 +96,7 @@ class Averaged(NoiseWrapper):
         if self.host:
             losses = [real(self.problem.loss(params, words)) for words in _spawned(key, self.repeats)]
             return np.mean(losses) if self.aggregate == "mean" else np.median(losses)
-        keys = jax.vmap(lambda repeat: jax.random.fold_in(key, repeat))(jnp.arange(self.repeats))
+        keys = jax.vmap(lambda repeat: draws.fold_in(key, repeat))(jnp.arange(self.repeats))
 
         def once(key: PRNGKeyArray) -> Float[Array, ""]:
             return checked(self.problem.loss(params, key))

@@ -197,7 +197,7 @@ class Sparse(Perturbation):
 
     def direction(self, key: PRNGKeyArray, i: Int[Array, ""] | int, like: Params) -> Direction:
         """The inner direction under a mask of its own stream."""
-        values, masks = jax.random.split(key)
+        values, masks = draws.split(key)
 
         def mask(k: PRNGKeyArray, leaf: Any) -> Array:
             fraction = jnp.asarray(self.fraction, leaf.dtype)
@@ -210,7 +210,7 @@ class Sparse(Perturbation):
 def _each_leaf(draw: Any, key: PRNGKeyArray, i: Int[Array, ""] | int, like: Params) -> Direction:
     """Call `draw(key, leaf)` with a key of each leaf's and member's own: same-shaped leaves never share noise."""
     leaves, structure = jax.tree.flatten(like)
-    keys = [jax.random.fold_in(jax.random.fold_in(key, number), i) for number in range(len(leaves))]
+    keys = [draws.fold_in(draws.fold_in(key, number), i) for number in range(len(leaves))]
     return structure.unflatten([draw(k, leaf) for k, leaf in zip(keys, leaves, strict=True)])
 
 

@@ -84,7 +84,7 @@ class SimulatedAnnealing(Optimizer):
 
     def ask(self, state: AnnealingState, key: PRNGKeyArray) -> Population:
         """One proposal a chain, after the current states where those are evaluated again."""
-        moves, _ = jax.random.split(key)
+        moves, _ = draws.split(key)
         moves = form(self.proposal.batch(moves, 0, self.chains, state.geometry.like))
         step = at(self.step, state.generation)
         members = jax.tree.map(lambda x, move: x + step.astype(x.dtype) * move, state.current, moves)
@@ -99,8 +99,8 @@ class SimulatedAnnealing(Optimizer):
             old = jnp.where(jnp.isfinite(losses[: self.chains]), losses[: self.chains], old)
         proposals = jax.tree.map(lambda leaf: leaf[-self.chains :], population.stored)
         # The other half of the key than the proposals were drawn from: a move must not decide its own acceptance.
-        _, decide = jax.random.split(population.key)
-        chance, swap = jax.random.split(decide)
+        _, decide = draws.split(population.key)
+        chance, swap = draws.split(decide)
         temperatures = self._temperatures(state.generation)
         accept = _metropolis(chance, jnp.where(jnp.isnan(new - old), 0.0, new - old) / temperatures) & jnp.isfinite(new)
         current = jax.vmap(select)(accept, proposals, state.current)

@@ -92,7 +92,7 @@ class GeneticAlgorithm(Optimizer):
     def ask(self, state: GeneticState, key: PRNGKeyArray) -> Population:
         """Elites first, then children."""
         number = self.population - self.elites
-        chosen, crossed, mutated = jax.random.split(key, 3)
+        chosen, crossed, mutated = draws.split(key, 3)
         pairs = self._select(chosen, number)
         mothers, fathers = take(state.parents, pairs[0]), take(state.parents, pairs[1])
         children = _cross(crossed, mothers, fathers, at(self.crossover, state.generation))
@@ -133,10 +133,10 @@ def _cross(key: PRNGKeyArray, mothers: Params, fathers: Params, chance: Number) 
     """Uniform crossover (Syswerda 1989): with the given chance a child takes each number from either parent."""
     leaves, structure = jax.tree.flatten(mothers)
     number = leaves[0].shape[0]
-    both = draws.uniform(jax.random.fold_in(key, len(leaves)), (number,), float_dtype()) < chance
+    both = draws.uniform(draws.fold_in(key, len(leaves)), (number,), float_dtype()) < chance
 
     def leaf_cross(place: int, mother: Array, father: Array) -> Array:
-        coin = draws.uniform(jax.random.fold_in(key, place), mother.shape, jnp.float32) < 0.5
+        coin = draws.uniform(draws.fold_in(key, place), mother.shape, jnp.float32) < 0.5
         return jnp.where(coin & both.reshape(-1, *[1] * (mother.ndim - 1)), father, mother)
 
     others = jax.tree.leaves(fathers)

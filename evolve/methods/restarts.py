@@ -28,7 +28,7 @@ class Uniform(eqx.Module):
     def __call__(self, key: PRNGKeyArray, params: Params) -> Params:
         """One start."""
         leaves, structure = jax.tree.flatten(params)
-        keys = structure.unflatten(jax.random.split(key, len(leaves)))
+        keys = structure.unflatten(draws.split(key, len(leaves)))
         like = Geometry.of(params).like
         edges = (fitted("Uniform", name, getattr(self, name), like) for name in ("low", "high"))
 
@@ -138,7 +138,7 @@ class Restarts(Optimizer):
             done=over & last,
         )
         # No member is drawn with this key: they are numbered from 0.
-        key = jax.random.fold_in(population.key, 2**31 - 1)
+        key = draws.fold_in(population.key, 2**31 - 1)
         return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, key), after)
 
     def answer(self, state: RestartsState) -> Params:
@@ -165,7 +165,7 @@ class Restarts(Optimizer):
 
     def _again(self, state: RestartsState, key: PRNGKeyArray) -> RestartsState:
         """The next run (pycma 4.5, `fmin2`)."""
-        begins, own, width, local = jax.random.split(key, 4)
+        begins, own, width, local = draws.split(key, 4)
         least = self._least(Geometry.of(state.origin).size)
         books = state.books.at[state.small.astype(jnp.int32)].add(state.spent)
         small = (books[1] < jnp.maximum(1, books[0])) & (self.regime == "bipop")

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from evolve.backend import Backend
 from evolve.backend.device import ask_oracle
+from evolve.core import draws
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
 from evolve.core.problem import Problem
@@ -81,7 +82,7 @@ def each_seed(task: Task, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def keys_of(run_key: PRNGKeyArray, generation: Int[Array, ""]) -> tuple[PRNGKeyArray, PRNGKeyArray]:
     """The keys that generation t (1, 2, ...) asks and evaluates with; key 0 drew the start."""
-    ask, evaluate = jax.random.split(jax.random.fold_in(run_key, generation))
+    ask, evaluate = draws.split(draws.fold_in(run_key, generation))
     return ask, evaluate
 
 

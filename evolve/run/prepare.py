@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from evolve.backend import Backend, Device, Workers
+from evolve.core import draws
 from evolve.core.evaluation import checked
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem, Wrapped, second, takes
@@ -142,7 +143,7 @@ def start(problem: Problem, run_key: Any) -> tuple[Params, Any]:
 @jax.jit
 def _first_keys(run_key: Any) -> tuple[Any, Any]:
     """The problem's and the optimizer's, for the start."""
-    begin, own = jax.random.split(jax.random.fold_in(run_key, 0))
+    begin, own = draws.split(draws.fold_in(run_key, 0))
     return begin, own
 
 

@@ -48,6 +48,25 @@ def test_without_a_program_around_them_they_are_the_same():
         np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.usefixtures("x64", "optimized")
+def test_keys_are_those_of_jax(impl):
+    key = jax.random.key(3, impl=impl)
+
+    def same(ours, theirs):
+        assert jax.random.key_impl(ours) == jax.random.key_impl(theirs)
+        np.testing.assert_array_equal(jax.random.key_data(ours), jax.random.key_data(theirs))
+
+    for count in (1, 2, 5):
+        same(draws.split(key, count), jax.random.split(key, count))
+        same(jax.jit(draws.split, static_argnums=1)(key, count), jax.random.split(key, count))
+    for number in (0, 7, 2**31 - 1, jnp.asarray(9, jnp.int32), jnp.asarray(2**32 + 5, jnp.int64)):
+        same(draws.fold_in(key, number), jax.random.fold_in(key, number))
+        same(jax.jit(draws.fold_in)(key, number), jax.random.fold_in(key, number))
+    places = jnp.arange(4)
+    same(jax.vmap(lambda i: draws.fold_in(key, i))(places), jax.vmap(lambda i: jax.random.fold_in(key, i))(places))
+
+
 @pytest.mark.parametrize(("dtype", "precision"), [(jnp.float32, 0.0), (jnp.float64, 1e-10)])
 @pytest.mark.usefixtures("x64", "optimized")
 def test_many_numbers_are_those_of_jax(dtype, precision):
