@@ -127,13 +127,14 @@ class Optimizer(eqx.Module):
         _check_losses(type(self).__name__, values, population.size)
         finite = jnp.isfinite(values) & population.in_use
         clean = jnp.where(finite, values, jnp.inf).astype(jnp.promote_types(values.dtype, jnp.float32))
+        some = population.brief(jnp.any, finite)
         if isinstance(losses, Graded):
-            finite = finite & _all_finite(losses.gradient)
+            some &= _all_finite(losses.gradient)
             learned = self.learn(state, population, Graded(clean, losses.gradient, losses.function))
         else:
             learned = self.learn(state, population, clean)
         # Finite losses may still overflow on their way: what cannot be deployed is not learned.
-        return keep(jnp.any(finite) & _all_finite(self.answer(learned)), learned, state)
+        return keep(some & _all_finite(self.answer(learned)), learned, state)
 
 
 class Growing(Optimizer):

@@ -9,63 +9,89 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.dtypes import canonicalize_dtype
 from jaxtyping import Array, Float, Int
 
 from evolve.core.checks import check_between
 
-_FEW = 32  # losses that are compared each with each
+_FEW = 512  # losses that are compared each with each: up to here that costs no more than sorting them
 Shaping: TypeAlias = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 
 
-def sort(losses: Float[Array, " n"]) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
-    """Who is best, second best, ..., and the losses in that order; failed members come last, at infinity."""
-    losses = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
-    order = jnp.argsort(losses)
-    return order, losses[order]
+def places(losses: Float[Array, " n"], count: Any = None) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
+    """How many members are better than each, and how many, itself included, are as good: a failed one is worst.
+
+    So a member and those that it ties with share the places first, ..., first + tied - 1, counted from 0, best first.
+    Of a population of which only the first `count` members are in use, the others tie with nobody, themselves included.
+    """
+    losses, used = failed_last(losses), jnp.arange(losses.shape[0]) < (losses.shape[0] if count is None else count)
+    if losses.shape[0] <= _FEW:
+        # As floats, which add up faster than whole numbers.
+        each = (compare(losses[:, None], losses) & used[:, None] for compare in (jnp.less, jnp.equal))
+        first, tied = (jnp.sum(one, axis=0, dtype=jnp.float32).astype(jnp.int32) for one in each)
+    else:
+        ranked = jnp.sort(losses)
+        first, last = (jnp.searchsorted(ranked, losses, side).astype(jnp.int32) for side in ("left", "right"))
+        tied = (last if count is None else jnp.minimum(last, count)) - first
+    return first, jnp.where(used, tied, 0)
 
 
-def by_rank(losses: Float[Array, " n"], table: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
+def failed_last(losses: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Those that are not finite at infinity."""
+    return jnp.where(jnp.isfinite(losses), losses, jnp.inf)
+
+
+def ordered(losses: Float[Array, " n"], first: Int[Array, " n"], which: Any) -> Float[Array, " some"]:
+    """The losses at these places, best first: of those at or before a place the worst."""
+    before = first[:, None] <= jnp.stack([jnp.asarray(place) for place in which])
+    return jnp.max(jnp.where(before, failed_last(losses)[:, None], -jnp.inf), axis=0)
+
+
+def by_rank(losses: Float[Array, " n"], table: Any, count: Any = None) -> Float[Array, " n"]:
     """Give the member of rank r (best first) the weight `table[r]`; ties share the mean of theirs.
 
-    Sorting decides, so any strictly increasing transformation of the losses leaves the weights bit-identical.
+    The order decides alone, so any strictly increasing transformation of the losses leaves the weights bit-identical.
     A failed member ranks worst. Of a population of which only the first `count` members are in use, the others' losses
-    are infinite, and they tie with nobody. O(n log n).
+    are infinite, and they weigh nothing. O(n log n), or O(n^2) of up to a few hundred, in about as much time.
     """
-    size = losses.shape[0]
-    if size <= _FEW:
-        return _by_comparison(losses, table, count)
-    order, ranked = sort(losses)
-    new = ranked[1:] != ranked[:-1]
-    if count is not None:
-        new |= jnp.arange(1, size) == count  # sorting is stable: of the infinite losses, those in use come first
-    tie = jnp.cumsum(jnp.concatenate([jnp.zeros(1, jnp.int32), new.astype(jnp.int32)]))
-    count = jax.ops.segment_sum(jnp.ones_like(table), tie, size)
-    total = jax.ops.segment_sum(table, tie, size)
-    return jnp.zeros_like(table).at[order].set((total / jnp.maximum(count, 1))[tie])
+    first, tied = places(losses, count)
+    total = between(first, first + tied, table)
+    return total / jnp.maximum(tied, 1).astype(total.dtype)
 
 
-def _by_comparison(losses: Float[Array, " n"], table: Float[Array, " n"], count: Any) -> Float[Array, " n"]:
-    """The same of few losses, each compared with each: all in one step, where a sort takes a dozen."""
-    losses = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
-    places = jnp.arange(losses.shape[0])
-    used = places < (losses.shape[0] if count is None else count)
-    better, equal = ((compare(losses, losses[:, None]) & used).sum(1)[:, None] for compare in (jnp.less, jnp.equal))
-    shared = (better <= places) & (places < better + equal)
-    return jnp.where(used, jnp.sum(jnp.where(shared, table, 0.0), axis=1) / jnp.maximum(equal[:, 0], 1), 0.0)
+def between(first: Int[Array, "*any"], last: Int[Array, "*any"], table: Any) -> Float[Array, "*any"]:
+    """The sum of a table's entries first, ..., last - 1, as differences of sums from its beginning.
+
+    Those are known when compiling where the table is NumPy's. What rounding has cost them is kept beside them.
+    """
+    if isinstance(table, np.ndarray):
+        exact = np.cumsum(np.append(0, table), dtype=np.longdouble)
+        high = exact.astype(canonicalize_dtype(table.dtype))
+        sums = jnp.asarray(np.stack([high, (exact - high).astype(high.dtype)]))
+    else:
+        high = jnp.cumsum(jnp.append(jnp.zeros(1, table.dtype), table))
+        sums = jnp.stack([high, jnp.cumsum(jnp.append(jnp.zeros(1, table.dtype), table - jnp.diff(high)))])
+    begin, end = (sums.at[:, place].get(mode="promise_in_bounds") for place in (first, last))
+    return jnp.sum(end - begin, axis=0)
 
 
-def recombination(losses: Float[Array, " n"], table: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
-    """`by_rank` for a table whose positive weights attract: a failed member attracts nothing.
+def recombination(losses: Float[Array, " n"], table: Any, count: Any = None) -> Float[Array, " n"]:
+    """`by_rank` for a table whose positive weights attract, as `attracting` has it."""
+    return attracting(losses, by_rank(losses, table, count))
+
+
+def attracting(losses: Float[Array, " n"], weights: Float[Array, "*sets n"]) -> Float[Array, "*sets n"]:
+    """Weights of which the positive ones attract, so that a failed member's is at most 0.
 
     The others share what it would have had, so the positive weights keep their sum.
     """
-    weights = by_rank(losses, table, count)
     failed = ~jnp.isfinite(losses)
     kept = jnp.where(failed, jnp.minimum(weights, 0), weights)
-    left = jnp.sum(jnp.maximum(kept, 0))
-    gain = jnp.where(jnp.any(failed), jnp.sum(jnp.maximum(weights, 0)) / _or_one(left), 1.0)
+    # Both sums at once: what XLA computes twice, it compiles twice.
+    had, left = jnp.sum(jnp.maximum(jnp.stack([weights, kept]), 0), axis=-1, keepdims=True)
+    gain = jnp.where(jnp.any(failed), had / _or_one(left), 1.0)
     return jnp.where(kept > 0, kept * gain, kept)
 
 
@@ -75,7 +101,7 @@ def centered_ranks(losses: Float[Array, " n"]) -> Float[Array, " n"]:
     Every shaping here is divided by n: the sum over the population is then a mean.
     """
     size = losses.shape[0]
-    return by_rank(losses, jnp.linspace(-0.5, 0.5, size, dtype=losses.dtype)) / size
+    return by_rank(losses, np.linspace(-0.5, 0.5, size, dtype=losses.dtype)) / size
 
 
 def z_score(losses: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -106,9 +132,8 @@ class Elite(eqx.Module):
         """Weights <= 0 that sum to -1: following them downhill moves to the mean of the elite."""
         size = losses.shape[0]
         parents = max(1, int(size * self.fraction + 1e-9))  # 0.29 of 100 is 28.999999999999996
-        places = jnp.arange(1, size + 1, dtype=losses.dtype)
-        raw = jnp.where(places <= parents, jnp.log(parents + 0.5) - jnp.log(places), 0.0)
-        return -recombination(losses, raw / jnp.sum(raw))
+        raw = np.maximum(0, np.log(parents + 0.5) - np.log(np.arange(1, size + 1)))
+        return -recombination(losses, (raw / np.sum(raw)).astype(losses.dtype))
 
 
 class TopPairs(eqx.Module):
@@ -131,8 +156,8 @@ class TopPairs(eqx.Module):
         ok = jnp.all(jnp.isfinite(pairs), axis=1)
         best = jnp.where(ok, jnp.min(pairs, axis=1), jnp.inf)
         count = max(1, int(ok.shape[0] * self.fraction + 1e-9))
-        places = (jnp.arange(ok.shape[0]) < count).astype(losses.dtype)
-        share = jnp.where(ok, by_rank(best, places), 0.0)
+        best_few = (np.arange(ok.shape[0]) < count).astype(losses.dtype)
+        share = jnp.where(ok, by_rank(best, best_few), 0.0)
         each = jnp.repeat(share, 2)
         return _standardized(losses, each) * each / _or_one(jnp.sum(share))
 
@@ -151,6 +176,6 @@ def _standardized(losses: Float[Array, " n"], share: Float[Array, " n"]) -> Floa
     return centered / _or_one(jnp.sqrt(jnp.sum(share * centered**2) / total))
 
 
-def _or_one(divisor: Float[Array, ""]) -> Float[Array, ""]:
+def _or_one(divisor: Float[Array, "*any"]) -> Float[Array, "*any"]:
     """What to divide by: zero becomes one, for a flat generation has no direction."""
     return jnp.where(divisor > 0, divisor, 1.0)

@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
+from evolve.core.shaping import between
 from evolve.core.trees import float_dtype
 
 Rates = Literal["full", "separable", "diagonal"]
@@ -30,14 +32,28 @@ class Parameters(NamedTuple):
     chi: Any  # the expected length of a standard normal vector
     gap: Any  # generations between eigendecompositions
 
-    def tables(self, length: int | None = None) -> tuple[Any, Any]:
-        """Weights by rank, best first: those that move the mean, and with the negative ones of the active update.
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights by rank, best first: those that move the mean, and with the negative ones of the active update."""
+        raw, _ = _raw(self.size, self.size)
+        positive = np.maximum(raw, 0) * self.up
+        return positive, positive + np.minimum(raw, 0) * self.down
 
-        Zeros fill them up to a length.
+    def weights(self, first: Array, tied: Array) -> Array:
+        """The means of both tables, as two rows, over the places first, ..., first + tied - 1, which members share.
+
+        They are 0 where `tied` is 0. Of a population that is a traced number no table is made: what is summed are the
+        logarithms of ranks, which are constants.
         """
-        raw, xp = _raw(self.size, length or self.size)
-        positive = xp.maximum(raw, 0) * self.up
-        return positive, positive + xp.minimum(raw, 0) * self.down
+        last, share = first + tied, 1 / jnp.maximum(tied, 1).astype(float_dtype())
+        if not isinstance(self.size, jax.Array):
+            return jnp.stack([between(first, last, table) for table in self.tables()]) * share
+        # The better half weighs more than nothing (eq. 49), the others less.
+        half, middle = self.size // 2, jnp.log((_exact(self.size) + 1) / 2)
+        begin, end = (jnp.stack([jnp.minimum(place, half), place]) for place in (first, last))
+        logs = between(begin, end, np.log(np.arange(1, len(first) + 1)))
+        raw = ((end - begin).astype(share.dtype) * middle - logs) * share
+        positive = self.up * raw[0]
+        return jnp.stack([positive, positive + self.down * (raw[1] - raw[0])])
 
 
 def default_population(n: int) -> int:

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from evolve.core import draws
 from evolve.core.population import Directions, Stored
 from evolve.core.refresh import at_least
-from evolve.core.shaping import recombination, sort
+from evolve.core.shaping import attracting, places
 from evolve.core.trees import Geometry, Params, float_dtype
 from evolve.methods.cma_parameters import Parameters
 from evolve.methods.mirrored import head, winners_first
@@ -74,7 +75,7 @@ class Colored(Directions):
 
     def white(self, first: Int[Array, ""] | int, count: int) -> Float[Array, "count n"]:
         """The white noise of a window, or of its first block, as rows; each window has a key of its own."""
-        key = jax.random.fold_in(self.key, first // self.window)
+        key = draws.fold_in(self.key, first // self.window)
         return head(key, count, self.window, self.geometry.size, self.mirrored)
 
     def flat(self, first: Int[Array, ""] | int, count: int) -> Float[Array, "count n"]:
@@ -112,21 +113,24 @@ class Colored(Directions):
 
         z is the white noise for a shape that keeps it, else None. The weights of members not in use are zero.
         """
-
-        def summed(colored: Colored, first: Any, length: int, *weights: Array) -> Any:
-            shape, z = colored.shape, colored.white(first, length)
-            some = [jax.lax.dynamic_slice(each, (first,), (length,)) for each in weights]
-            return part(shape, shape.color(z), z if shape.keeps_white else None, *some)
+        length = len(weights[0])
+        if length <= self.window:
+            return self._part(0, length, weights, part)
 
         def add(loop: Any) -> Any:
             first, total = loop
-            more = self._of_window(summed, first, count, *weights)
+            some = tuple(jax.lax.dynamic_slice(each, (first,), (self.window,)) for each in weights)
+            more = self._part(first, self.window, some, part)
             return first + self.window, jax.tree.map(jnp.add, total, more)
 
         zero = jnp.zeros((), jnp.int32)
-        empty = jax.eval_shape(lambda: summed(self, zero, self.block, *weights))
+        empty = jax.eval_shape(lambda: self._part(0, self.window, tuple(w[: self.window] for w in weights), part))
         start = (zero, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty))
         return jax.lax.while_loop(lambda loop: loop[0] < count, add, start)[1]
+
+    def _part(self, first: Any, length: int, weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
+        z = self.white(first, length)
+        return part(self.shape, self.shape.color(z), z if self.shape.keeps_white else None, *weights)
 
     def _of_window(self, compute: Callable[..., Any], first: Any, used: Any, *others: Array) -> Any:
         """`compute(self, first, length, *others)`: of a window, or of its first block where no more is in use."""
@@ -175,39 +179,47 @@ class Held(Directions):
         raise TypeError("Held: only a window's directions are drawn; combine those of the whole population.")
 
 
+class Selection(eqx.Module):
+    """What a generation's losses say, beside the members' weights."""
+
+    mu_eff: Float[Array, ""]  # of the weights that move the mean: ties share theirs, a failed member's go to the others
+    total: Float[Array, ""]  # the sum of those that teach the shape
+    seen: Float[Array, " four"]  # `quantiles` of the losses
+
+
 def weigh(
     losses: Float[Array, " size"], p: Parameters, mirrored: bool, count: Any = None
-) -> tuple[Array, Array, Float[Array, " four"]]:
-    """The members' weights, for the mean and for the shape, and what `quantiles` says of the losses.
+) -> tuple[tuple[Float[Array, " size"], Float[Array, " size"]], Selection]:
+    """The members' weights that move the mean, and those that teach the shape, the negative ones among them.
 
     With `count`, only so many members are in use, the first ones.
     """
-    tables = jnp.stack([jnp.asarray(table, losses.dtype) for table in p.tables(len(losses))])
-    ranked = winners_first(losses, count) if mirrored else losses
-    one, two = jax.vmap(recombination, (None, 0, None))(ranked, tables, count)
-    return one, two, quantiles(sort(losses)[1], p.size)
+    own = places(losses, count)
+    found = p.weights(*(places(winners_first(losses, count), count) if mirrored else own))
+    one, two = attracting(losses, found)
+    return (one, two), Selection(1 / jnp.sum(one**2), jnp.sum(two), quantiles(losses, own[0], p.size))
 
 
-def weigh_some(losses: Float[Array, " most"], growth: Growth) -> tuple[Array, Array, Float[Array, " four"]]:
-    """`weigh` for a population that may grow.
+def gather_some(
+    directions: Colored, losses: Float[Array, " most"], growth: Growth, part: Callable[..., Any]
+) -> tuple[Any, Selection]:
+    """`Colored.total` of `part`, by the weights of `weigh`, for a population that may grow.
 
-    Sorted is a power of four of blocks, the smallest that holds the members in use: a small population costs little,
-    and there are few sorts to compile.
+    Looked at is a block, a window, or a window times a power of four, the smallest that holds the members in use: a
+    small population costs little, and there are few lengths to compile. `part` closes over no traced number.
     """
     p, most = growth.parameters, growth.most
 
     def tier(length: int) -> Callable[[Any], Any]:
-        def rank(operand: tuple[Array, Parameters]) -> tuple[Array, Array, Array]:
-            losses, p = operand
-            *both, seen = weigh(losses[:length], p, growth.mirrored, p.size)
-            one, two = (jnp.pad(weights, (0, most - length)) for weights in both)
-            return one, two, seen
+        def gathered(operand: tuple[Colored, Array, Parameters]) -> tuple[Any, Selection]:
+            directions, losses, p = operand
+            weights, selection = weigh(losses[:length], p, growth.mirrored, p.size)
+            return directions.total(p.size, weights, part), selection
 
-        return rank
+        return gathered
 
-    blocks = -(-p.size // growth.block)
-    lengths = [growth.block]
+    lengths = sorted({growth.block, growth.window})
     while lengths[-1] < most:
         lengths.append(min(4 * lengths[-1], most))
-    index = jnp.sum(jnp.asarray([length // growth.block for length in lengths]) < blocks)
-    return at_least(index, [tier(length) for length in lengths], (losses, p))
+    index = jnp.sum(jnp.asarray(lengths) < p.size)
+    return at_least(index, [tier(length) for length in lengths], (directions, losses, p))

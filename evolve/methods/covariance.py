@@ -125,6 +125,8 @@ class WhitePath(Shape):
 class Full(Shape):
     """U B diag(D^2) B^T U: a full matrix, decomposed now and then, between the units of the coordinates."""
 
+    keeps_white: ClassVar[bool] = True
+
     covariance: Float[Array, "n n"]  # without the units
     basis: Float[Array, "n n"]  # B, eigenvectors in columns
     scales: Float[Array, " n"]  # D, square roots of the eigenvalues
@@ -156,9 +158,7 @@ class Full(Shape):
         self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
     ) -> Float[Array, "n n"]:
         """sum_i w_i y_i y_i^T."""
-        del z
-        y = y / self.units
-        weights = balanced(weights, (y @ self.basis) / self.scales)  # the length needs no rotation back
+        weights, y = balanced(weights, self.whiten(y) if z is None else z), y / self.units
         return (y.T * weights) @ y
 
     def learned(self, step: Step, p: Parameters) -> "Shape":

@@ -15,7 +15,7 @@ from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, begin, fitted, full
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
-from evolve.methods.colored import Colored, Growth, White, weigh, weigh_some
+from evolve.methods.colored import Colored, Growth, White, gather_some, weigh
 from evolve.methods.covariance import Shape, Step
 from evolve.methods.injection import Elite, among, injected
 from evolve.methods.mirrored import noise
@@ -122,10 +122,8 @@ class CMA(Growing):
         p, geometry, elite = self._parameters(state), state.geometry, state.elite
         if elite is not None:
             population, losses, elite = *among(elite, state, population, losses), elite.after(population, losses)
-        (shift, white, moments), mean_weights, weights, seen = self._gather(state, population, losses, p)
-        white = state.shape.whiten(shift) if white is None else white
-        # Of the weights in use: ties share theirs, and a failed member's go to the others.
-        mu_eff = 1 / jnp.sum(mean_weights**2)
+        (shift, white, moments), selection = self._gather(state, population, losses, p)
+        white, mu_eff = state.shape.whiten(shift) if white is None else white, selection.mu_eff
         mean = state.mean + state.sigma * shift  # eq. 42
         path_sigma = follow(state.path_sigma, p.c_sigma, mu_eff, white)  # eq. 43
         length, moved = jnp.linalg.norm(path_sigma), state.shape.unit
@@ -133,14 +131,14 @@ class CMA(Growing):
         stalled = _stalls(length, state.generation, p, geometry.size) & self.waits
         local = state.shape.local(shift, white)
         path_c = follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), local)  # eq. 45
-        step = Step(moments, jnp.sum(weights), white, mu_eff, path_c, stalled, state.generation, moved)
+        step = Step(moments, selection.total, white, mu_eff, path_c, stalled, state.generation, moved)
         shape = state.shape.learned(step, p)
         if self.min_std is not None:
             shape = shape.widened(self._fitted("min_std", geometry) / sigma)
 
         trail, path_c = state.trail, shape.carried(path_c, moved)
         if trail is not None and self.stopping is not None:
-            trail = trail.after(seen, mean, state.generation, self.stopping.tolxstagnation)
+            trail = trail.after(selection.seen, mean, state.generation, self.stopping.tolxstagnation)
         after = state.generation + 1
         return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, trail, state.growth, elite)
 
@@ -206,23 +204,17 @@ class CMA(Growing):
         return p.c_sigma / p.d_sigma * (length / p.chi - 1)
 
     def _gather(self, state: CMAState, population: Population, losses: Float[Array, " size"], p: Parameters) -> Any:
-        """The mean's step and what the members teach the shape, their weights for both, quantiles of the losses."""
+        """The mean's step, as white noise too where the shape keeps it, what the members teach; and their selection."""
 
         def part(shape: Shape, y: Array, z: Array | None, mean_weights: Array, weights: Array) -> Any:
             white = None if z is None else mean_weights @ z
             return mean_weights @ y, white, shape.moments(y, z, weights)
 
-        if state.growth is not None:
-            mean_weights, weights, seen = weigh_some(losses, state.growth)
-        else:
-            mean_weights, weights, seen = weigh(losses, p, self.mirrored)
-        mean_weights, weights = (each.astype(state.mean.dtype) for each in (mean_weights, weights))
-        if isinstance(population.directions, Colored):
-            sums = population.directions.total(p.size, (mean_weights, weights), part)
-        else:
-            y = jax.vmap(state.geometry.ravel)(population.stored)
-            sums = part(state.shape, y, _white(state.shape, population, y), mean_weights, weights)
-        return sums, mean_weights, weights, seen
+        if state.growth is not None and isinstance(population.directions, Colored):
+            return gather_some(population.directions, losses, state.growth, part)
+        weights, selection = weigh(losses, p, self.mirrored, None if state.growth is None else p.size)
+        y = jax.vmap(state.geometry.ravel)(population.stored)
+        return part(state.shape, y, _white(state.shape, population, y), *weights), selection
 
 
 def _white(shape: Shape, population: Population, y: Float[Array, "size n"]) -> Float[Array, "size n"] | None:

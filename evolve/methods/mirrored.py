@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from evolve.core import draws
-from evolve.core.shaping import by_rank
+from evolve.core.shaping import places
 from evolve.core.trees import float_dtype
 
 
@@ -31,5 +31,5 @@ def winners_first(losses: Float[Array, " n"], count: Any = None) -> Float[Array,
     not. Only the order of the losses counts. O(n log n).
     """
     other = losses.reshape(-1, 2)[:, ::-1].reshape(-1)
-    ranks = by_rank(losses, jnp.arange(len(losses), dtype=losses.dtype), count)
-    return jnp.where(jnp.isfinite(losses), ranks + len(losses) * (losses > other), jnp.inf)
+    ranks = places(losses, count)[0] + len(losses) * (losses > other)
+    return jnp.where(jnp.isfinite(losses), ranks.astype(losses.dtype), jnp.inf)

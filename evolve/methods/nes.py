@@ -15,7 +15,7 @@ def selection(losses: Float[Array, " size"], dtype: np.dtype) -> Float[Array, " 
 
     Ties share theirs, and a failed member's go to the others.
     """
-    return recombination(losses, jnp.asarray(table(losses.shape[0]), dtype))
+    return recombination(losses, table(losses.shape[0]).astype(dtype))
 
 
 def table(size: int) -> np.ndarray:

@@ -3,12 +3,14 @@
 from typing import Any, TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.checks import check_between
 from evolve.core.refresh import refresh
+from evolve.core.shaping import ordered
 from evolve.core.trees import full
 
 # In pycma's order: where several hold, the first is named.
@@ -183,16 +185,18 @@ class Trail(eqx.Module):
             width = jnp.maximum(1, window * _EVERY // trail.stride)
             age = _age(generation // trail.stride - 1, trail.best)
             newer, older = age < width, (age >= width) & (age < 2 * width)
-            gains = [_median(ring, older) - _median(ring, newer) for ring in (trail.best, trail.median)]
-            return (gains[0] <= 0) & (gains[1] <= 0)
+            rings, windows = jnp.stack([trail.best, trail.median]), jnp.stack([newer, older])
+            medians = jax.vmap(jax.vmap(_median, (None, 0)), (0, None))(rings, windows)
+            return jnp.all(medians[:, 1] - medians[:, 0] <= 0)
 
-        # Two sorts, only where they can matter.
+        # A sort, only where it can matter.
         return refresh(late, compare, (self, window, generation), jnp.zeros((), bool))
 
 
-def quantiles(ranked: Float[Array, " size"], count: Any) -> Float[Array, " four"]:
-    """Best, median, upper quartile and worst of the first `count` losses, which are sorted."""
-    return jnp.stack([ranked[0], _middle(ranked, count), ranked[3 * count // 4], ranked[count - 1]])
+def quantiles(losses: Float[Array, " size"], first: Int[Array, " size"], count: Any) -> Float[Array, " four"]:
+    """Best, median, upper quartile and worst of the first `count` losses, which `places` ranks."""
+    found = ordered(losses, first, (0, (count - 1) // 2, count // 2, 3 * count // 4, count - 1))
+    return jnp.stack([found[0], found[1] / 2 + found[2] / 2, found[3], found[4]])  # halved first: nothing overflows
 
 
 def code(found: Found) -> Int[Array, ""]:
@@ -226,9 +230,5 @@ def _age(newest: Int[Array, ""], ring: Float[Array, " length"]) -> Int[Array, " 
 
 
 def _median(values: Float[Array, " length"], chosen: Bool[Array, " length"]) -> Float[Array, ""]:
-    return _middle(jnp.sort(jnp.where(chosen, values, jnp.inf)), jnp.sum(chosen))
-
-
-def _middle(ranked: Float[Array, " length"], count: Any) -> Float[Array, ""]:
-    """The median of the first `count`, halved before it is added: nothing overflows."""
-    return ranked[(count - 1) // 2] / 2 + ranked[count // 2] / 2
+    ranked, count = jnp.sort(jnp.where(chosen, values, jnp.inf)), jnp.sum(chosen)
+    return ranked[(count - 1) // 2] / 2 + ranked[count // 2] / 2  # halved first: nothing overflows

@@ -4,8 +4,11 @@ import functools
 
 import cma
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evolve.methods.cma_parameters import default_population, parameters
 
@@ -50,13 +53,27 @@ def test_constants_of_a_traced_population_are_those_of_a_known_one(active, rates
 
     @functools.partial(jax.jit, static_argnums=1)
     def traced(size, n):
-        p = parameters(n, size, active, rates, most)
-        return p, p.tables(most)
+        p, ranks = parameters(n, size, active, rates, most), jnp.arange(most)
+        return p, p.weights(ranks, (ranks < size).astype(int))
 
     for n in (1, 2, 10):
         for size in (2, 3, 4, 13, most):
             known, (found, tables) = parameters(n, size, active, rates), jax.device_get(traced(np.int32(size), n))
             np.testing.assert_allclose(np.array(found, float), np.array(known, float), rtol=1e-12, atol=1e-15)
-            for one, other in zip(tables, known.tables(most), strict=True):
-                np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+            for one, other in zip(tables, known.tables(), strict=True):
+                np.testing.assert_allclose(one[:size], other, rtol=1e-12, atol=1e-15)
                 assert not np.any(one[size:])
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=12), st.booleans())
+def test_tied_members_share_their_places_weights_whether_their_number_is_known_or_traced(groups, active):
+    """Groups of equal members, one after the other."""
+    size, ends = sum(groups), np.cumsum(groups)
+    first, tied = np.repeat(ends - groups, groups), np.repeat(groups, groups)
+    known, traced = (parameters(5, number, active, "full", 128) for number in (size, jnp.asarray(size, jnp.int32)))
+    first, tied = (jnp.asarray(np.pad(each, (0, 128 - size))) for each in (first, tied))
+    found, plain = traced.weights(first, tied), known.weights(first[:size], tied[:size])
+    for table, one, other in zip(known.tables(), plain, found, strict=True):
+        expected = np.repeat([np.mean(table[end - n : end]) for n, end in zip(groups, ends, strict=True)], groups)
+        np.testing.assert_allclose(one, expected, rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(other[:size], expected, rtol=1e-12, atol=1e-15)

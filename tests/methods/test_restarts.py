@@ -1,6 +1,7 @@
 """Restarts: the regimes' books, populations that grow without compiling anew, and the same numbers under `vmap`."""
 
-import equinox as eqx
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from laws.tools import compilations
 import evolve
 import problems
 from evolve import CMAES, OpenES, Restarts, SepCMAES, Tolerances, Uniform
+from evolve.core import Stored
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.restarts import RestartsState
 
@@ -121,7 +123,7 @@ def test_a_counted_population_learns_what_a_plain_one_learns():
         losses[2] = np.nan if t % 3 == 0 else losses[2]
         losses[5] = losses[6]
         own = ask(plain, state, jax.random.key(t))
-        own = eqx.tree_at(lambda p: p.directions.tree, own, np.asarray(directions(some))[:size])
+        own = dataclasses.replace(own, directions=Stored(np.asarray(directions(some))[:size]))
         np.testing.assert_allclose(members(own), x[:size], rtol=1e-12)
         counted = tell(optimizer, counted, some, np.where(np.arange(4 * block) < size, losses, np.inf))
         state = tell(plain, state, own, losses[:size])

@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -137,13 +136,16 @@ class _Seen(eqx.Module):
 
     def lines(self, losses: Float[Array, " size"], record: Record) -> tuple[Array, ...]:
         """The record's lines after the generation."""
-        low = jnp.minimum(record.best, jax.lax.cummin(self.gaps(losses)))
-        place = jnp.searchsorted(-low, -self.targets, side="left").astype(jnp.int32)
-        fresh = (record.hits == 0) & (place < len(low))
+        own, places = self.gaps(losses), jnp.arange(len(losses), dtype=jnp.int32)
+        # Reductions: running minima would cost the compiler more, and most lines are passed by few members.
+        below = jnp.asarray(self.targets)[:, None] >= own
+        place = jnp.min(jnp.where(below, places, len(losses)), axis=1)
+        fresh = (record.hits == 0) & (place < len(losses))
         hits = jnp.where(fresh, record.evaluations + self.cost * place + 1, record.hits)
-        gaps = jnp.where(fresh, low[jnp.minimum(place, len(low) - 1)], record.gaps)
+        gaps = jnp.where(fresh, own[jnp.minimum(place, len(losses) - 1)], record.gaps)
         member = jnp.clip((self.moments - record.evaluations - 1) // self.cost, 0, self.used - 1)
-        bests = jnp.where(self.passed, low[member], record.bests)
+        low = jnp.min(jnp.where(places <= member[:, None], own, jnp.inf), axis=1)
+        bests = jnp.where(self.passed, jnp.minimum(record.best, low), record.bests)
         return hits, gaps, bests, jnp.where(self.passed, losses[member], record.losses)
 
 
