@@ -9,7 +9,7 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from evolve.core.checks import check_kind, check_population, check_positive
+from evolve.core.checks import check_population, check_positive
 from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
@@ -20,7 +20,7 @@ from evolve.methods.covariance import Shape, Step
 from evolve.methods.injection import Elite, among, injected
 from evolve.methods.mirrored import noise
 from evolve.methods.nes import follow, in_range
-from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, code
+from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, check_stopping, reason
 
 
 class CMAState(eqx.Module):
@@ -60,8 +60,7 @@ class CMA(Growing):
         for option in ("stds", "min_std"):
             for number in jax.tree.leaves(getattr(self, option)):
                 check_positive(self, schedules=False, **{option: number})
-        if self.stopping is not None:
-            check_kind(self, Tolerances, "give Tolerances(), or None to go on for ever", stopping=self.stopping)
+        check_stopping(self, self.stopping)
 
     @abstractmethod
     def _kind(self) -> tuple[type[Shape], Rates]:
@@ -177,9 +176,8 @@ class CMA(Growing):
         creep = state.sigma / jnp.max(shape.axes) / self.sigma
         axis = state.sigma * shape.axis(state.generation % n)
         path, deviations = (state.sigma * part for part in (shape.outward(state.path_c), shape.deviations))
-        spread = Spread(state.mean, deviations, state.trail.first, path, shape.axes, axis, creep)
-        found = state.trail.found(self.stopping, state.generation, n, size, first) | spread.found(self.stopping)
-        return jnp.where(state.generation > 0, code(found), 0)
+        spread = Spread(state.mean, deviations, path, shape.axes, axis, creep)
+        return reason(self.stopping, state.trail, spread, state.generation, size, first)
 
     def _fitted(self, option: str, geometry: Geometry) -> Float[Array, " n"]:
         """An option that has a number for each coordinate."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from evolve.core.checks import check_between
+from evolve.core.checks import check_between, check_kind
 from evolve.core.refresh import refresh
 from evolve.core.shaping import ordered
 from evolve.core.trees import full
@@ -78,30 +78,36 @@ class Tolerances(eqx.Module):
 
 
 class Spread(eqx.Module):
-    """Where a normal distribution is, and how wide: what the criteria on parameters look at."""
+    """Where a normal distribution is, and how wide: what the criteria on parameters look at.
+
+    What a method does not have is None, and the criteria on it are not asked.
+    """
 
     mean: Float[Array, " n"]
     deviations: Float[Array, " n"]  # of the coordinates
-    first: Float[Array, " n"]  # those at the start, `Trail.first`
-    path: Float[Array, " n"]  # sigma p_c
-    axes: Float[Array, " some"]  # lengths of the principal axes, up to a factor
-    axis: Float[Array, " n"]  # one of them, another each generation, as a vector in the parameters' units
-    creep: Float[Array, ""]  # growth of sigma over the longest axis of C
+    path: Float[Array, " n"] | None = None  # sigma p_c
+    axes: Float[Array, " some"] | None = None  # lengths of the principal axes, up to a factor
+    axis: Float[Array, " n"] | None = None  # a principal axis, another each generation, in the parameters' units
+    creep: Float[Array, ""] | None = None  # growth of sigma over the longest axis of C
 
-    def found(self, tolerances: Tolerances) -> Found:
-        """Which criteria hold."""
-        condition = tolerances.tolconditioncov
-        if condition is None:
-            condition = 1e14 if self.mean.dtype == jnp.float64 else 4e6
-        small = jnp.all(self.deviations < tolerances.tolx) & jnp.all(jnp.abs(self.path) < tolerances.tolx)
-        return {
-            "tolfacupx": jnp.any(self.deviations > self.first * tolerances.tolfacupx),
-            "tolx": small,
-            "tolupsigma": self.creep > tolerances.tolupsigma,
+    def found(self, tolerances: Tolerances, first: Float[Array, " n"]) -> Found:
+        """Which criteria hold; `first` are the deviations at the start."""
+        still = True if self.path is None else jnp.all(jnp.abs(self.path) < tolerances.tolx)
+        found = {
+            "tolfacupx": jnp.any(self.deviations > first * tolerances.tolfacupx),
+            "tolx": jnp.all(self.deviations < tolerances.tolx) & still,
             "noeffectcoord": jnp.any(self.mean == self.mean + 0.2 * self.deviations),
-            "noeffectaxis": jnp.all(self.mean == self.mean + 0.1 * self.axis),
-            "tolconditioncov": jnp.max(self.axes) > jnp.sqrt(condition) * jnp.min(self.axes),
         }
+        if self.axes is not None:
+            condition = tolerances.tolconditioncov
+            if condition is None:
+                condition = 1e14 if self.mean.dtype == jnp.float64 else 4e6
+            found["tolconditioncov"] = jnp.max(self.axes) > jnp.sqrt(condition) * jnp.min(self.axes)
+        if self.axis is not None:
+            found["noeffectaxis"] = jnp.all(self.mean == self.mean + 0.1 * self.axis)
+        if self.creep is not None:
+            found["tolupsigma"] = self.creep > tolerances.tolupsigma
+        return found
 
 
 class Trail(eqx.Module):
@@ -191,6 +197,29 @@ class Trail(eqx.Module):
 
         # A sort, only where it can matter.
         return refresh(late, compare, (self, window, generation), jnp.zeros((), bool))
+
+
+def check_stopping(owner: Any, tolerances: Tolerances | None) -> None:
+    """Refuse an option `stopping` that says nothing.
+
+    Raises
+    ------
+    TypeError
+        It is neither tolerances nor None.
+    """
+    if tolerances is not None:
+        check_kind(owner, Tolerances, "give Tolerances(), or None to go on for ever", stopping=tolerances)
+
+
+def reason(
+    tolerances: Tolerances, trail: Trail, spread: Spread, generation: Int[Array, ""], size: Any, first: int
+) -> Int[Array, ""]:
+    """The first criterion that holds after so many generations, as its place in `REASONS` counted from 1; 0 for none.
+
+    `size` is the population, `first` that of the first run.
+    """
+    found = trail.found(tolerances, generation, spread.mean.shape[0], size, first)
+    return jnp.where(generation > 0, code(found | spread.found(tolerances, trail.first)), 0)
 
 
 def quantiles(losses: Float[Array, " size"], first: Int[Array, " size"], count: Any) -> Float[Array, " four"]:
