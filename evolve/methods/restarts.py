@@ -15,6 +15,7 @@ from evolve.core.optimizer import Growing, Optimizer
 from evolve.core.population import Population
 from evolve.core.refresh import refresh
 from evolve.core.trees import Geometry, Params, begin, fitted, float_dtype, select
+from evolve.core.wrapper import Wrapper
 
 Start = Callable[[PRNGKeyArray, Params], Params]
 
@@ -94,7 +95,7 @@ class Restarts(Optimizer):
         name = type(self.optimizer).__name__
         if self.regime not in ("same", "ipop", "bipop"):
             raise ValueError(f"Restarts: regime is {self.regime!r}; it must be 'same', 'ipop' or 'bipop'.")
-        if not self.optimizer.reasons or getattr(self.optimizer, "stopping", True) is None:
+        if not _stops(self.optimizer):
             raise ValueError(f"Restarts: {name} never stops by itself, so it would never be restarted.")
         if self.regime != "same" and not isinstance(self.optimizer, Growing):
             raise ValueError(f"Restarts: the population of {name} cannot grow; say regime='same'.")
@@ -200,3 +201,10 @@ class Restarts(Optimizer):
     def _least(self, n: int) -> int:
         """The first run's population; where it never changes, nobody asks."""
         return self.optimizer.default_size(n) if isinstance(self.optimizer, Growing) else 1
+
+
+def _stops(optimizer: Optimizer) -> bool:
+    """Whether it may stop by itself, or what it is a wrapper of."""
+    while isinstance(optimizer, Wrapper):
+        optimizer = optimizer.optimizer
+    return bool(optimizer.reasons) and getattr(optimizer, "stopping", True) is not None

@@ -11,7 +11,7 @@ from laws.tools import compilations
 
 import evolve
 import problems
-from evolve import CMAES, OpenES, Restarts, SepCMAES, Tolerances, Uniform
+from evolve import CMAES, Bounded, OpenES, Restarts, SepCMAES, Tolerances, Uniform
 from evolve.core import Stored
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.restarts import RestartsState
@@ -187,6 +187,7 @@ def test_uniform_starts():
         (lambda: Restarts(OpenES()), "OpenES never stops by itself"),
         (lambda: Restarts(CMAES(), restarts=-1), "restarts is -1; it must be at least 0"),
         (lambda: Restarts(CMAES(stopping=None)), "CMAES never stops by itself"),
+        (lambda: Restarts(Bounded(CMAES(stopping=None), -1.0, 1.0)), "Bounded never stops by itself"),
     ],
 )
 def test_misuse_is_refused(build, message):
