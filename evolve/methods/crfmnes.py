@@ -1,13 +1,13 @@
 """Cost-reduced fast moving natural evolution strategy, CR-FM-NES (Nomura and Ono 2022, arXiv:2201.11422)."""
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core import draws
 from evolve.core.checks import check_population, check_positive
@@ -17,6 +17,7 @@ from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, begin, float_dtype, select
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.nes import follow, in_range, selection, table, usable
+from evolve.methods.stopping import REASONS, Spread, Tolerances, Watch, check_stopping, watched
 
 
 class CRFMNESState(eqx.Module):
@@ -29,6 +30,7 @@ class CRFMNESState(eqx.Module):
     path_sigma: Float[Array, " n"]
     path_c: Float[Array, " n"]
     geometry: Geometry
+    watch: Watch | None  # None where nothing stops it
 
 
 class CRFMNES(Optimizer):
@@ -45,31 +47,40 @@ class CRFMNES(Optimizer):
     population
         Members a generation, even for antithetic pairs; by default 4 + floor(3 ln n), or one more. The paper takes
         more for rugged losses, up to tens of times n.
+    stopping
+        When to stop before the budget is spent; None to go on for ever. By default pycma's criteria without `maxiter`,
+        whose generations are enough where a full matrix is learned. Left out are `tolconditioncov`, for scales lose no
+        digits however far apart they are; `noeffectaxis`, for the principal axes are not known; and `tolupsigma`, for
+        the determinant is one, and sigma does not grow while the shape shrinks.
 
     Computes in float64 where x64 is on. Time and memory a generation: O(population n).
     """
 
+    reasons: ClassVar[tuple[str, ...]] = REASONS
+
     sigma: Scalar = 0.3
     population: int | None = eqx.field(static=True, default=None)
+    stopping: Tolerances | None = Tolerances(maxiter=math.inf)
 
     def __check_init__(self) -> None:
         check_positive(self, schedules=False, sigma=self.sigma)
         if self.population is not None:
             check_population(self, self.population, group=2)
+        check_stopping(self, self.stopping)
 
     def init(self, params: Params, key: PRNGKeyArray) -> CRFMNESState:
         """Around the parameters, slightly longer along a random axis (algorithm 1, initialization)."""
         geometry, start = begin(self, params)
         mean = geometry.ravel(start)
         axis = draws.normal(key, mean.shape, mean.dtype) / math.sqrt(geometry.size)
-        sigma, zeros = jnp.asarray(self.sigma, mean.dtype), jnp.zeros_like(mean)
-        return CRFMNESState(mean, sigma, jnp.ones_like(mean), axis, zeros, zeros, geometry)
+        sigma, scales, zeros = jnp.asarray(self.sigma, mean.dtype), jnp.ones_like(mean), jnp.zeros_like(mean)
+        watch = Watch.start(self.stopping, mean, _deviations(sigma, scales, axis), self._size(geometry.size))
+        return CRFMNESState(mean, sigma, scales, axis, zeros, zeros, geometry, watch)
 
     def ask(self, state: CRFMNESState, key: PRNGKeyArray) -> Population:
         """Pairs m + sigma D y and m - sigma D y with y = (I + v v^T)^(1/2) z, z ~ N(0, I) (step 1)."""
         n, unravel = state.geometry.size, state.geometry.unravel
-        usual = default_population(n)
-        size = usual + usual % 2 if self.population is None else self.population
+        size = self._size(n)
         half = draws.normal(key, (size // 2, n), float_dtype())
         y = _stretched(half, state.axis, 0.5)
         directions = jnp.stack([y, -y], axis=1).reshape(size, n) * state.scales
@@ -102,7 +113,8 @@ class CRFMNES(Optimizer):
         growth = weights @ (jnp.sum(z**2, axis=1) / n - 1)
         sigma = in_range(state.sigma * jnp.exp(p.step_rate(length, share) / 2 * growth))
         mean = state.mean + state.sigma * shift
-        return CRFMNESState(mean, sigma, scales, axis, path_sigma, path_c, state.geometry)
+        watch = watched(state.watch, self.stopping, losses, mean)
+        return CRFMNESState(mean, sigma, scales, axis, path_sigma, path_c, state.geometry, watch)
 
     def answer(self, state: CRFMNESState) -> Params:
         """The mean."""
@@ -111,6 +123,17 @@ class CRFMNES(Optimizer):
     def status(self, state: CRFMNESState) -> dict[str, Float[Array, ""]]:
         """Step size, and a bound of the condition number of the covariance."""
         return {"sigma": state.sigma, "condition": _condition(state.scales, state.axis)}
+
+    def stop(self, state: CRFMNESState) -> Int[Array, ""]:
+        """The first criterion of `stopping` that holds."""
+        if self.stopping is None or state.watch is None:
+            return super().stop(state)
+        deviations = _deviations(state.sigma, state.scales, state.axis)
+        return state.watch.reason(self.stopping, Spread(state.mean, deviations, state.sigma * state.path_c))
+
+    def _size(self, n: int) -> int:
+        usual = default_population(n)
+        return usual + usual % 2 if self.population is None else int(self.population)
 
 
 class _Rates(NamedTuple):
@@ -215,3 +238,8 @@ def _natural_gradient(
 def _condition(scales: Float[Array, " n"], axis: Float[Array, " n"]) -> Float[Array, ""]:
     """At least that of D (I + v v^T) D, and equal where the long axis is that of the largest scale."""
     return (jnp.max(scales) / jnp.min(scales)) ** 2 * (1 + axis @ axis)
+
+
+def _deviations(sigma: Float[Array, ""], scales: Float[Array, " n"], axis: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Standard deviations of the coordinates."""
+    return sigma * scales * jnp.sqrt(1 + axis**2)

@@ -1,5 +1,6 @@
 """A normal distribution with a standard deviation for each coordinate, drawn and never stored (SNES, PGPE)."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from evolve.core.population import Drawn, Population, Stored
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, begin
 from evolve.methods.nes import in_range
+from evolve.methods.stopping import Spread, Tolerances, Watch, watched
 
 
 class Scaled(Perturbation):
@@ -75,12 +77,20 @@ class Diagonal(eqx.Module):
     center: Params
     sigma: Params
     geometry: Geometry
+    watch: Watch | None = None  # None where nothing stops the method
 
     @classmethod
     def around(cls, owner: Any, params: Params, sigma: Scalar) -> "Diagonal":
         """The isotropic one around the parameters that a method was given."""
         geometry, center = begin(owner, params)
         return cls(center, jax.tree.map(lambda leaf: jnp.full_like(leaf, sigma), center), geometry)
+
+    def watching(self, tolerances: Tolerances | None, size: int) -> "Diagonal":
+        """With what stopping needs to remember of populations of this size."""
+        if tolerances is None:
+            return self
+        mean, deviations = (self.geometry.ravel(tree) for tree in (self.center, self.sigma))
+        return dataclasses.replace(self, watch=Watch.start(tolerances, mean, deviations, size))
 
     def population(self, inner: Perturbation, key: PRNGKeyArray, size: int) -> Population:
         """Members along the inner perturbation's directions."""
@@ -109,7 +119,21 @@ class Diagonal(eqx.Module):
         sigma = jax.tree.map(lambda sd, factor: in_range(sd * factor), self.sigma, factors)
         longest = _largest(sigma)
         least = jax.tree.map(lambda sd: longest.astype(sd.dtype) * jnp.finfo(sd.dtype).eps ** 2, sigma)
-        return Diagonal(center, jax.tree.map(jnp.maximum, sigma, least), self.geometry)
+        return dataclasses.replace(self, center=center, sigma=jax.tree.map(jnp.maximum, sigma, least))
+
+    def told(self, tolerances: Tolerances | None, losses: Float[Array, " size"]) -> "Diagonal":
+        """What stopping remembers, with the losses that led here."""
+        if self.watch is None:
+            return self
+        watch = watched(self.watch, tolerances, losses, self.geometry.ravel(self.center))
+        return dataclasses.replace(self, watch=watch)
+
+    def stop(self, tolerances: Tolerances | None) -> Int[Array, ""]:
+        """The first criterion that holds."""
+        if self.watch is None or tolerances is None:
+            return jnp.zeros((), jnp.int32)
+        mean, deviations = (self.geometry.ravel(tree) for tree in (self.center, self.sigma))
+        return self.watch.reason(tolerances, Spread(mean, deviations))
 
     def answer(self) -> Params:
         """The center, in the user's dtypes."""

@@ -1,13 +1,13 @@
 """Policy gradients with parameter-based exploration, PGPE (Sehnke et al. 2010, Neural Networks 23)."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_between, check_population, check_positive, check_update
 from evolve.core.estimator import whole_groups
@@ -19,6 +19,7 @@ from evolve.core.shaping import Shaping, centered_ranks
 from evolve.core.trees import Params, scaled, select
 from evolve.methods.clipup import ClipUp
 from evolve.methods.diagonal import Diagonal
+from evolve.methods.stopping import REASONS, Tolerances, check_stopping
 
 
 class PGPEState(eqx.Module):
@@ -53,9 +54,13 @@ class PGPE(Optimizer):
         the paper, which shrinks with the standard deviations.
     shaping
         Losses to weights.
+    stopping
+        As in `SNES`: by default never. `ClipUp` takes steps of one length, which end in `tolstagnation`.
 
     Time a generation: O(population x size); memory O(size), for directions are redrawn.
     """
+
+    reasons: ClassVar[tuple[str, ...]] = REASONS
 
     population: int = eqx.field(static=True, default=64)
     sigma: Scalar = 0.1
@@ -66,12 +71,14 @@ class PGPE(Optimizer):
     momentum: Scalar = 0.9
     update: optax.GradientTransformation | None = eqx.field(static=True, default=None)
     shaping: Shaping = eqx.field(static=True, default=centered_ranks)
+    stopping: Tolerances | None = None
 
     def __check_init__(self) -> None:
         check_population(self, self.population, group=2)
         check_positive(self, schedules=False, sigma=self.sigma, sigma_rate=self.sigma_rate)
         check_between(self, 0, 0.9, schedules=False, above=True, max_change=self.max_change)
         check_between(self, 0, 1, schedules=False, momentum=self.momentum)
+        check_stopping(self, self.stopping)
         if not callable(self.shaping):
             raise TypeError(f"PGPE: shaping is {self.shaping!r}; give a function such as centered_ranks.")
         if self.update is not None:
@@ -86,7 +93,7 @@ class PGPE(Optimizer):
     def init(self, params: Params, key: PRNGKeyArray) -> PGPEState:
         """The isotropic normal distribution around the parameters."""
         del key
-        normal = Diagonal.around(self, params, self.sigma)
+        normal = Diagonal.around(self, params, self.sigma).watching(self.stopping, int(self.population))
         return PGPEState(normal, self._update(normal.geometry.size).init(normal.center))
 
     def ask(self, state: PGPEState, key: PRNGKeyArray) -> Population:
@@ -114,7 +121,7 @@ class PGPE(Optimizer):
 
         factors = jax.tree.map(factor, state.normal.second(population, above))
         center = jax.tree.map(jnp.add, state.normal.center, move)
-        learned = PGPEState(state.normal.moved(center, factors), update)
+        learned = PGPEState(state.normal.moved(center, factors).told(self.stopping, losses), update)
         return select(jnp.any(counted), learned, state)  # without a whole pair nothing is known
 
     def answer(self, state: PGPEState) -> Params:
@@ -124,6 +131,10 @@ class PGPE(Optimizer):
     def status(self, state: PGPEState) -> dict[str, Float[Array, ""]]:
         """Standard deviations: their geometric mean, the largest, and the square of largest over smallest."""
         return state.normal.status()
+
+    def stop(self, state: PGPEState) -> Int[Array, ""]:
+        """The first criterion of `stopping` that holds."""
+        return state.normal.stop(self.stopping)
 
     def _update(self, n: int) -> optax.GradientTransformationExtraArgs:
         if self.update is not None:

@@ -65,7 +65,7 @@ class Restarts(Optimizer):
     Parameters
     ----------
     optimizer
-        The method, with a stopping rule of its own.
+        The method, with a stopping rule of its own: such as `CMAES()`, `XNES()` or `SNES(stopping=Tolerances())`.
     regime
         "same": every run as the first. "ipop": each run has twice the population of the one before. "bipop": runs with
         doubled populations take turns with runs of small ones and small radii, so that both get as many evaluations.

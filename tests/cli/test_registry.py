@@ -225,6 +225,8 @@ def test_stopping_is_said_by_its_criteria():
     job = Job(parse_problem("sphere"), said, {}, {})
     assert job.build()[1].stopping == evolve.Tolerances(tolfun=1e-3, maxiter=2.0)
     assert Job(parse_problem("sphere"), Named("cmaes", {"stopping": "none"}), {}, {}).build()[1].stopping is None
+    asked = Job(parse_problem("sphere"), Named("snes", {"stopping": "default"}), {}, {})
+    assert asked.build()[1].stopping == evolve.Tolerances()
     for words, message in (
         ("tolfan:1", "there is no 'tolfan'; did you mean tolfun"),
         ("tolfun", "tolfun needs a number after a colon"),
