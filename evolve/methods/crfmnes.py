@@ -48,10 +48,10 @@ class CRFMNES(Optimizer):
         Members a generation, even for antithetic pairs; by default 4 + floor(3 ln n), or one more. The paper takes
         more for rugged losses, up to tens of times n.
     stopping
-        When to stop before the budget is spent; None to go on for ever. By default pycma's criteria without `maxiter`,
-        whose generations are enough where a full matrix is learned. Left out are `tolconditioncov`, for scales lose no
-        digits however far apart they are; `noeffectaxis`, for the principal axes are not known; and `tolupsigma`, for
-        the determinant is one, and sigma does not grow while the shape shrinks.
+        When to stop before the budget is spent, such as `Tolerances(maxiter=inf)`; by default never, for along a valley
+        it may creep more slowly than `tolfun` allows, and for longer than `maxiter`. Left out are `tolconditioncov`,
+        for scales lose no digits however far apart they are; `noeffectaxis`, for the principal axes are not known; and
+        `tolupsigma`, for the determinant is one, and sigma does not grow while the shape shrinks.
 
     Computes in float64 where x64 is on. Time and memory a generation: O(population n).
     """
@@ -60,7 +60,7 @@ class CRFMNES(Optimizer):
 
     sigma: Scalar = 0.3
     population: int | None = eqx.field(static=True, default=None)
-    stopping: Tolerances | None = Tolerances(maxiter=math.inf)
+    stopping: Tolerances | None = None
 
     def __check_init__(self) -> None:
         check_positive(self, schedules=False, sigma=self.sigma)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.checks import check_between, check_kind
 from evolve.core.refresh import refresh
-from evolve.core.shaping import ordered
+from evolve.core.shaping import ordered, places
 from evolve.core.trees import full
 
 # In pycma's order: where several hold, the first is named.
@@ -228,7 +228,7 @@ def watched(
     """With one more generation, its losses and the mean that it led to, where anything is kept."""
     if watch is None or tolerances is None:
         return watch
-    seen = quantiles(jnp.sort(losses), watch.size)
+    seen = quantiles(losses, places(losses)[0], watch.size)
     trail = watch.trail.after(seen, mean, watch.generation, tolerances.tolxstagnation)
     return Watch(trail, watch.generation + 1, watch.size)
 

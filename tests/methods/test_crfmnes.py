@@ -122,11 +122,11 @@ def test_it_solves_the_rotated_ellipsoid():
     """Condition 1e6 at n = 10, to 1e-8 within 1.2 million evaluations: one long axis is all that it can learn.
 
     Half a million to 0.8 million are usual, some seventy times as many as `XNES` needs; without the limits the paper's
-    step turns a scale's sign there, and the run ends in NaN. On its way it may creep more slowly than `tolfun` allows.
+    step turns a scale's sign there, and the run ends in NaN.
     """
     q = np.linalg.qr(np.random.default_rng(1).normal(size=(10, 10)))[0]
     loss = lambda x: jnp.sum(10.0 ** (6 * np.arange(10) / 9) * (q @ x) ** 2)  # noqa: E731
-    result = evolve.minimize(loss, np.ones(10), CRFMNES(0.5, stopping=None), seed=0, evaluations=1_200_000, target=1e-8)
+    result = evolve.minimize(loss, np.ones(10), CRFMNES(0.5), seed=0, evaluations=1_200_000, target=1e-8)
     assert result.reason == "target"
 
 
