@@ -210,6 +210,8 @@ def gather_some(
     """
     p, most = growth.parameters, growth.most
 
+    # Not all weights first, then all sums: padded to the largest population, the weights of a small one would be read
+    # by masked loads, and those are slow wherever nobody has touched the memory before.
     def tier(length: int) -> Callable[[Any], Any]:
         def gathered(operand: tuple[Colored, Array, Parameters]) -> tuple[Any, Selection]:
             directions, losses, p = operand
