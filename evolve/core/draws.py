@@ -50,15 +50,15 @@ _FAR = (
 @jax.jit
 def fold_in(key: PRNGKeyArray, number: Int[Array, ""] | int) -> PRNGKeyArray:
     """`jax.random.fold_in`: the same key."""
-    if not _numbered(key, ()):
+    if not _one(key) or jnp.ndim(number):
         return jax.random.fold_in(key, number)
     return _wrapped(key, jnp.asarray(number).astype(jnp.uint32))
 
 
 @partial(jax.jit, static_argnames="count")
-def split(key: PRNGKeyArray, count: int = 2) -> Key[Array, " count"]:
+def split(key: PRNGKeyArray, count: int = 2) -> Array:
     """`jax.random.split`: the same keys."""
-    if not _numbered(key, (count,)):
+    if not _one(key):
         return jax.random.split(key, count)
     return _wrapped(key, _count(count))
 
@@ -161,6 +161,11 @@ def _numbered(key: PRNGKeyArray, shape: tuple[int, ...]) -> bool:
     placed: bool = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     threefry = placed and str(jax.random.key_impl(key)) == "threefry2x32"
     return threefry and jax.default_backend() == "cpu" and math.prod(shape) < 2**32
+
+
+def _one(key: PRNGKeyArray) -> bool:
+    """Whether it is a single typed key, of which JAX makes others from their numbers, on a CPU."""
+    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.shape and _numbered(key, ())
 
 
 def _wrapped(key: PRNGKeyArray, numbers: UInt[Array, "*shape"]) -> Key[Array, "*shape"]:

@@ -24,7 +24,8 @@ def places(losses: Float[Array, " n"], count: Any = None) -> tuple[Int[Array, " 
     """How many members are better than each, and how many, itself included, are as good: a failed one is worst.
 
     So a member and those that it ties with share the places first, ..., first + tied - 1, counted from 0, best first.
-    Of a population of which only the first `count` members are in use, the others tie with nobody, themselves included.
+    Of a population of which only the first `count` members are in use, the others' losses are infinite, and they tie
+    with nobody, themselves included.
     """
     losses, used = failed_last(losses), jnp.arange(losses.shape[0]) < (losses.shape[0] if count is None else count)
     if losses.shape[0] <= _FEW:
@@ -54,8 +55,15 @@ def by_rank(losses: Float[Array, " n"], table: Any, count: Any = None) -> Float[
 
     The order decides alone, so any strictly increasing transformation of the losses leaves the weights bit-identical.
     A failed member ranks worst. Of a population of which only the first `count` members are in use, the others' losses
-    are infinite, and they weigh nothing. O(n log n), or O(n^2) of up to a few hundred, in about as much time.
+    are infinite, and they weigh nothing. O(n log n); up to 512 members O(n^2), which is no slower.
+
+    Raises
+    ------
+    ValueError
+        The table has another length.
     """
+    if losses.shape != table.shape:
+        raise ValueError(f"by_rank: a table of {table.shape[0]} weights does not fit {losses.shape[0]} losses.")
     first, tied = places(losses, count)
     total = between(first, first + tied, table)
     return total / jnp.maximum(tied, 1).astype(total.dtype)
@@ -64,16 +72,17 @@ def by_rank(losses: Float[Array, " n"], table: Any, count: Any = None) -> Float[
 def between(first: Int[Array, "*any"], last: Int[Array, "*any"], table: Any) -> Float[Array, "*any"]:
     """The sum of a table's entries first, ..., last - 1, as differences of sums from its beginning.
 
-    Those are known when compiling where the table is NumPy's. What rounding has cost them is kept beside them.
+    Those are known when compiling where the table is NumPy's. What rounding has cost them is kept beside them, so that
+    a difference is exact to the rounding of the whole sum, twice over; entries are finite.
     """
     if isinstance(table, np.ndarray):
-        exact = np.cumsum(np.append(0, table), dtype=np.longdouble)
+        exact = np.cumsum(np.append(np.zeros(1, table.dtype), table), dtype=np.longdouble)
         high = exact.astype(canonicalize_dtype(table.dtype))
         sums = jnp.asarray(np.stack([high, (exact - high).astype(high.dtype)]))
     else:
         high = jnp.cumsum(jnp.append(jnp.zeros(1, table.dtype), table))
         sums = jnp.stack([high, jnp.cumsum(jnp.append(jnp.zeros(1, table.dtype), table - jnp.diff(high)))])
-    begin, end = (sums.at[:, place].get(mode="promise_in_bounds") for place in (first, last))
+    begin, end = (sums.at[:, place].get(mode="clip") for place in (first, last))
     return jnp.sum(end - begin, axis=0)
 
 

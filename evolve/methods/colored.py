@@ -1,4 +1,4 @@
-"""Populations whose size is a number of the program: drawn, evaluated and weighed block by block."""
+"""Populations whose size is a number of the program: drawn, evaluated and summed a few at a time."""
 
 import math
 from collections.abc import Callable
@@ -37,7 +37,10 @@ class Growth(eqx.Module):
 
 
 class White(Stored):
-    """Stored directions with the white noise that they were made of, for shapes that would have to solve for it."""
+    """Stored directions with the white noise that they were made of, for shapes that would have to solve for it.
+
+    Whoever puts others in their place gives a population other directions, not these another tree.
+    """
 
     white: Float[Array, "size n"]
     paired: bool = eqx.field(static=True, default=False)
@@ -132,14 +135,14 @@ class Colored(Directions):
         z = self.white(first, length)
         return part(self.shape, self.shape.color(z), z if self.shape.keeps_white else None, *weights)
 
-    def _of_window(self, compute: Callable[..., Any], first: Any, used: Any, *others: Array) -> Any:
-        """`compute(self, first, length, *others)`: of a window, or of its first block where no more is in use."""
+    def _of_window(self, compute: Callable[..., Any], first: Any, used: Any) -> Any:
+        """`compute(self, first, length)`: of a window, or of its first block where no more is in use."""
 
         def of(length: int) -> Callable[[Any], Any]:
-            return lambda operand: compute(operand[0], operand[1], length, *operand[2:])
+            return lambda operand: compute(*operand, length)
 
         many = jnp.asarray(used - first > self.block, jnp.int32)
-        return at_least(many, [of(self.block), of(self.window)], (self, first, *others))
+        return at_least(many, [of(self.block), of(self.window)], (self, first))
 
 
 class Held(Directions):
@@ -205,8 +208,8 @@ def gather_some(
 ) -> tuple[Any, Selection]:
     """`Colored.total` of `part`, by the weights of `weigh`, for a population that may grow.
 
-    Looked at is a block, a window, or a window times a power of four, the smallest that holds the members in use: a
-    small population costs little, and there are few lengths to compile. `part` closes over no traced number.
+    Looked at is a block, a window, a window times a power of four, or all, the smallest that holds the members in use:
+    a small population costs little, and there are few lengths to compile. `part` closes over no traced number.
     """
     p, most = growth.parameters, growth.most
 

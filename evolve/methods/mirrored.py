@@ -28,7 +28,7 @@ def winners_first(losses: Float[Array, " n"], count: Any = None) -> Float[Array,
 
     Without it two opposite members may both attract, and cancel: the path of the step size would look short, and sigma
     shrink, wherever the pair lies well. Of equal ones neither is worse; one whose opposite failed, or is not in use, is
-    not. Only the order of the losses counts. O(n log n).
+    not. Only the order of the losses counts.
     """
     other = losses.reshape(-1, 2)[:, ::-1].reshape(-1)
     ranks = places(losses, count)[0] + len(losses) * (losses > other)

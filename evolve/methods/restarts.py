@@ -74,7 +74,7 @@ class Restarts(Optimizer):
     start
         Where a run starts: a function of (key, first start), such as `Uniform(-4, 4)`; by default where the first did.
 
-    The populations of "ipop" and "bipop" are drawn, evaluated and weighed block by block, so that one program serves
+    The populations of "ipop" and "bipop" are drawn, evaluated and summed a few at a time, so that one program serves
     them all and a small one costs little; the method must be `Growing` (the CMA-ES family). The regimes are those of
     pycma 4.5 (`fmin2`). Memory: the method's, and one number for each member of the largest population.
 
@@ -206,5 +206,7 @@ class Restarts(Optimizer):
 def _stops(optimizer: Optimizer) -> bool:
     """Whether it may stop by itself, or what it is a wrapper of."""
     while isinstance(optimizer, Wrapper):
+        if optimizer.reasons != optimizer.optimizer.reasons:
+            return True  # a reason of its own
         optimizer = optimizer.optimizer
     return bool(optimizer.reasons) and getattr(optimizer, "stopping", True) is not None

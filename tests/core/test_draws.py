@@ -57,6 +57,9 @@ def test_keys_are_those_of_jax(impl):
         assert jax.random.key_impl(ours) == jax.random.key_impl(theirs)
         np.testing.assert_array_equal(jax.random.key_data(ours), jax.random.key_data(theirs))
 
+    raw = jax.random.PRNGKey(3)
+    np.testing.assert_array_equal(draws.fold_in(raw, 7), jax.random.fold_in(raw, 7))
+    np.testing.assert_array_equal(draws.split(raw), jax.random.split(raw))
     for count in (1, 2, 5):
         same(draws.split(key, count), jax.random.split(key, count))
         same(jax.jit(draws.split, static_argnums=1)(key, count), jax.random.split(key, count))

@@ -86,6 +86,26 @@ def test_permuting_members_permutes_weights(order):
         np.testing.assert_allclose(moved, weights[list(order)], atol=1e-6)
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("size", [512, 513])
+@pytest.mark.parametrize("count", [None, 300])
+def test_however_many_they_are_the_weights_are_those_of_places(size, count):
+    """Compared pair by pair or sorted, from a table that is known or traced; members fail and tie."""
+    losses = np.random.default_rng(size).integers(0, 200, size).astype(float)
+    losses[7::50] = np.nan
+    used = size if count is None else count
+    table = np.where(np.arange(size) < used, np.linspace(2.0, -1.0, size), 0.0)
+    told = np.where(np.arange(size) < used, losses, np.inf)
+    expected = np.append(average_table(losses[:used], table[:used]), np.zeros(size - used))
+    for found in (call(by_rank, told, table, count), jax.jit(lambda told: by_rank(told, table, count))(told)):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_a_table_fits_the_losses():
+    with pytest.raises(ValueError, match="by_rank: a table of 3 weights does not fit 4 losses"):
+        by_rank(jnp.zeros(4), np.ones(3))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_failed_member_ranks_worst(bad):
     losses = np.array([bad, 1e30, -1e30, 0.0], np.float32)

@@ -68,7 +68,7 @@ class Recorded(Wrapper):
         Evaluations at which to look, in ascending order.
 
     Time a generation: O(population); where a target or a moment is passed, and that is at most once for each of them,
-    O(population log(population)). Memory: O(targets + moments).
+    O(population (targets + moments)). Memory: O(targets + moments).
     """
 
     f_opt: Any
@@ -137,7 +137,7 @@ class _Seen(eqx.Module):
     def lines(self, losses: Float[Array, " size"], record: Record) -> tuple[Array, ...]:
         """The record's lines after the generation."""
         own, places = self.gaps(losses), jnp.arange(len(losses), dtype=jnp.int32)
-        # Reductions: running minima would cost the compiler more, and most lines are passed by few members.
+        # Reductions: a running minimum would take the compiler longer, and this happens a few hundred times a run.
         below = jnp.asarray(self.targets)[:, None] >= own
         place = jnp.min(jnp.where(below, places, len(losses)), axis=1)
         fresh = (record.hits == 0) & (place < len(losses))
@@ -154,7 +154,7 @@ def _changed(losses: Float[Array, " size"], seen: _Seen, record: Record) -> tupl
     gaps = seen.gaps(losses)
     best = jnp.minimum(record.best, jnp.min(gaps))
     due = jnp.any(seen.passed) | jnp.any((best <= seen.targets) & (record.hits == 0))
-    # Most generations pass nothing, and a running minimum would cost more than they do.
+    # Most generations pass nothing, and the lines would cost more than they do.
     old = (record.hits, record.gaps, record.bests, record.losses)
     lines = refresh(due, lambda x: x[1].lines(x[0], x[2]), (losses, seen, record), old)
     return jnp.sum(jnp.isfinite(gaps), dtype=jnp.int32), best, *lines
