@@ -21,9 +21,11 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import numpy as np
 
+import evolve
 from benchmarks.harness import keep, show
 
 FUNCTIONS, INSTANCES, RESTARTS, BUDGET = range(1, 25), range(1, 6), 9, 10_000
@@ -83,47 +85,72 @@ def pycma(function: int, dimension: int, instance: int, seed: int) -> Outcome:
     return judge.outcome(time.perf_counter() - start)
 
 
-_judge: Any = None  # of the case that runs now: one host function, so that one program serves all
+_JUDGES: list[Any] = []  # COCO's problems; which one is a number of our problem, so that one program serves all
 
 
-def _judged(x: Any) -> float:
-    return _judge(x)
+def _judged(x: Any, number: Any) -> np.ndarray:
+    judge = _JUDGES[int(np.asarray(number).flat[0])]
+    members = np.asarray(x)
+    return np.reshape([judge(member) for member in members.reshape(-1, members.shape[-1])], members.shape[:-1])
 
 
-def _solved(progress: Any) -> bool:
-    del progress
-    return _judge.solved > 0
+class Judged(evolve.Problem):
+    """A function of `cocoex`, called from inside the compiled loop, a few members at once."""
+
+    number: Any
+    dimension: int = eqx.field(static=True)
+    noisy = False
+
+    def init(self, key: Any) -> Any:
+        return jax.random.uniform(key, (self.dimension,), minval=-4.0, maxval=4.0)
+
+    def loss(self, params: Any, key: Any) -> Any:
+        scalar = jax.ShapeDtypeStruct((), np.float64)
+        return jax.pure_callback(_judged, scalar, params, self.number, vmap_method="broadcast_all")
 
 
 def ours(dimension: int, seeds: int) -> list[Outcome]:
-    """Every case in turn, on the functions of `cocoex`."""
-    global _judge
+    """Every case on the functions of `cocoex`, as `evolve compare bbob` runs them.
+
+    Our record says at which evaluation a problem was solved, for the last block of a generation has members that do
+    not count; that it was solved is what COCO says.
+    """
+    import cocoex
+    from cocoex.bare_problem import BareProblem
+
+    from evolve.compare.suite import Case, Suite, benchmark
+
     jax.config.update("jax_enable_x64", True)
-    import evolve
-    import problems
-
-    def start(key: Any) -> Any:
-        return jax.random.uniform(key, (dimension,), minval=-4.0, maxval=4.0)
-
-    problem, optimizer = problems.wrap(_judged, start, host=True), _bipop()
+    minima = {
+        (function, instance): BareProblem("bbob", function, dimension, instance).best_value()
+        for function in FUNCTIONS
+        for instance in INSTANCES
+    }
     outcomes = []
-    for function, _, instance, seed in cases(dimension, range(seeds)):
-        _judge, since = Judge(function, dimension, instance), time.perf_counter()
-        evolve.run(
-            problem,
-            optimizer,
-            seed=own(function, instance, seed),
-            evaluations=BUDGET * dimension,
-            watch=[_solved],
-            watch_every=1,
+    for seed in range(seeds):
+        coco = cocoex.Suite("bbob", f"instances: 1-{len(INSTANCES)}", f"dimensions: {dimension}")
+        _JUDGES[:] = [coco.get_problem_by_function_dimension_instance(f, dimension, i) for f, i in minima]
+        places = enumerate(minima.items())
+        suite = Suite(
+            "bbob",
+            dimension,
+            {function: "" for function in FUNCTIONS},
+            {},
+            tuple(Case(*case, Judged(np.int32(place), dimension), f_opt) for place, (case, f_opt) in places),
         )
-        outcomes.append(_judge.outcome(time.perf_counter() - since))
+        found = benchmark(suite, {"bipop": _bipop()}, budget=BUDGET, seed=own(0, 0, seed), progress=False)
+        (entry,) = found.entries
+        if entry.status != "finished":
+            raise RuntimeError(f"the sweep {entry.status}: {entry.error}")
+        for judge, hit, spent in zip(_JUDGES, entry.curves["hits"][-1], entry.forwards, strict=True):
+            solved = bool(np.isfinite(hit))
+            if solved and not judge.final_target_hit:
+                raise RuntimeError(f"{judge.name}: our record says it was solved, COCO says it was not.")
+            outcomes.append(Outcome(solved, int(hit) if solved else spent, 0.0))
     return outcomes
 
 
 def _bipop() -> Any:
-    import evolve
-
     return evolve.Restarts(evolve.CMAES(2.0), "bipop", RESTARTS, evolve.Uniform(-4.0, 4.0))
 
 
