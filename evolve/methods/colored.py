@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core import draws
 from evolve.core.population import Directions, Stored
-from evolve.core.refresh import at_least
+from evolve.core.refresh import at_least, refresh
 from evolve.core.shaping import attracting, places
 from evolve.core.trees import Geometry, Params, float_dtype
 from evolve.methods.cma_parameters import Parameters
-from evolve.methods.mirrored import head, winners_first
+from evolve.methods.mirrored import head, noise, winners_first
 from evolve.methods.stopping import quantiles
 
 
@@ -52,14 +52,26 @@ class White(Stored):
 
 
 class Colored(Directions):
-    """White noise that a shape has colored; a pure function of (key, member), never kept."""
+    """White noise that a shape has colored; a pure function of (key, member), of which one window is kept."""
 
     shape: Any
     key: PRNGKeyArray
     geometry: Geometry
     size: int = eqx.field(static=True)  # of a block
-    together: int = eqx.field(static=True)  # of a window
     mirrored: bool = eqx.field(static=True)
+    head: Float[Array, "window n"]  # the first window's noise, or its first block's where no more is in use
+
+    @classmethod
+    def of(
+        cls, shape: Any, key: PRNGKeyArray, geometry: Geometry, growth: Growth, used: Int[Array, ""] | int
+    ) -> "Colored":
+        """With what most generations need drawn: small ones have no more than a window."""
+
+        def drawn(key: PRNGKeyArray, length: int) -> Float[Array, "length n"]:
+            return head(key, length, growth.window, geometry.size, growth.mirrored)
+
+        first = _some(used, growth.block, growth.window, drawn, draws.fold_in(key, 0))
+        return cls(shape, key, geometry, growth.block, growth.mirrored, first)
 
     @property
     def group(self) -> int:
@@ -74,35 +86,40 @@ class Colored(Directions):
     @property
     def window(self) -> int:
         """Members drawn at once."""
-        return self.together
+        return self.head.shape[0]
 
-    def white(self, first: Int[Array, ""] | int, count: int) -> Float[Array, "count n"]:
-        """The white noise of a window, or of its first block, as rows; each window has a key of its own."""
-        key = draws.fold_in(self.key, first // self.window)
-        return head(key, count, self.window, self.geometry.size, self.mirrored)
+    def white(self, first: Int[Array, ""] | int) -> Float[Array, "window n"]:
+        """The white noise of the window that begins with a member; each window has a key of its own."""
+        place = jnp.asarray(first) // self.window
 
-    def flat(self, first: Int[Array, ""] | int, count: int) -> Float[Array, "count n"]:
+        def drawn(operand: tuple[PRNGKeyArray, Array]) -> Float[Array, "window n"]:
+            return noise(draws.fold_in(*operand), self.window, self.geometry.size, self.mirrored)
+
+        return refresh(place > 0, drawn, (self.key, place), self.head)
+
+    def flat(self, first: Int[Array, ""] | int) -> Float[Array, "window n"]:
         """The same, colored."""
-        return self.shape.color(self.white(first, count))
+        return self.shape.color(self.white(first))
 
     def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Held":
         """A window's, or where only its first block is in use, that one's."""
 
-        def drawn(colored: Colored, first: Any, length: int) -> Float[Array, "window n"]:
-            return jnp.pad(colored.flat(first, length), ((0, self.window - length), (0, 0)))
+        def colored(operand: tuple[Any, Array], length: int) -> Float[Array, "length n"]:
+            shape, z = operand
+            return shape.color(z[:length])
 
-        rows = self._of_window(drawn, first, used)
+        rows = _some(used - first, self.block, self.window, colored, (self.shape, self.white(first)))
         return Held(Stored(jax.vmap(self.geometry.unravel)(rows)), first, self.block, self.group)
 
     def one(self, i: Int[Array, ""] | int) -> Params:
         """Its window's row."""
-        return self.geometry.unravel(self.flat(i, self.window)[i % self.window])
+        return self.geometry.unravel(self.flat(i)[i % self.window])
 
     def batch(self, first: Int[Array, ""] | int, count: int) -> Params:
         """Cut from the windows that they lie in, as many as they can reach into."""
         most = -(-count // self.window) if isinstance(first, int) and first == 0 else (count - 2) // self.window + 2
         begins = first // self.window * self.window + self.window * jnp.arange(most)
-        rows = jax.vmap(lambda begin: self.flat(begin, self.window))(begins).reshape(-1, self.geometry.size)
+        rows = jax.vmap(self.flat)(begins).reshape(-1, self.geometry.size)
         return jax.vmap(self.geometry.unravel)(jax.lax.dynamic_slice_in_dim(rows, first % self.window, count))
 
     def combine(self, weights: Float[Array, " size"]) -> Params:
@@ -118,31 +135,32 @@ class Colored(Directions):
         """
         length = len(weights[0])
         if length <= self.window:
-            return self._part(0, length, weights, part)
+            return self._part(self.head[:length], weights, part)
 
         def add(loop: Any) -> Any:
             first, total = loop
             some = tuple(jax.lax.dynamic_slice(each, (first,), (self.window,)) for each in weights)
-            more = self._part(first, self.window, some, part)
-            return first + self.window, jax.tree.map(jnp.add, total, more)
+            return first + self.window, jax.tree.map(jnp.add, total, self._part(self.white(first), some, part))
 
         zero = jnp.zeros((), jnp.int32)
-        empty = jax.eval_shape(lambda: self._part(0, self.window, tuple(w[: self.window] for w in weights), part))
+        empty = jax.eval_shape(lambda: self._part(self.head, tuple(w[: self.window] for w in weights), part))
         start = (zero, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty))
         return jax.lax.while_loop(lambda loop: loop[0] < count, add, start)[1]
 
-    def _part(self, first: Any, length: int, weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
-        z = self.white(first, length)
+    def _part(self, z: Float[Array, "some n"], weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
         return part(self.shape, self.shape.color(z), z if self.shape.keeps_white else None, *weights)
 
-    def _of_window(self, compute: Callable[..., Any], first: Any, used: Any) -> Any:
-        """`compute(self, first, length)`: of a window, or of its first block where no more is in use."""
 
-        def of(length: int) -> Callable[[Any], Any]:
-            return lambda operand: compute(*operand, length)
+def _some(
+    used: Any, block: int, window: int, compute: Callable[[Any, int], Float[Array, "length n"]], operand: Any
+) -> Float[Array, "window n"]:
+    """`compute(operand, length)`: of a window, or of its first block where no more is in use, and zeros behind it."""
 
-        many = jnp.asarray(used - first > self.block, jnp.int32)
-        return at_least(many, [of(self.block), of(self.window)], (self, first))
+    def of(length: int) -> Callable[[Any], Any]:
+        return lambda operand: jnp.pad(compute(operand, length), ((0, window - length), (0, 0)))
+
+    lengths = sorted({block, window})
+    return at_least(jnp.asarray(used > lengths[0], jnp.int32), [of(length) for length in lengths], operand)
 
 
 class Held(Directions):
@@ -211,11 +229,20 @@ def gather_some(
     Looked at is a block, a window, a window times a power of four, or all, the smallest that holds the members in use:
     a small population costs little, and there are few lengths to compile. `part` closes over no traced number.
     """
-    p, most = growth.parameters, growth.most
+    p, lengths = growth.parameters, [growth.window]
+    while lengths[-1] < growth.most:
+        lengths.append(min(8 * lengths[-1], growth.most))
 
-    # Not all weights first, then all sums: padded to the largest population, the weights of a small one would be read
-    # by masked loads, and those are slow wherever nobody has touched the memory before.
-    def tier(length: int) -> Callable[[Any], Any]:
+    def weighed(length: int) -> Callable[[Any], Any]:
+        def selected(operand: tuple[Array, Parameters]) -> Any:
+            weights, selection = weigh(operand[0][:length], operand[1], growth.mirrored, operand[1].size)
+            return tuple(jnp.pad(each, (0, growth.most - length)) for each in weights), selection
+
+        return selected
+
+    def few(length: int) -> Callable[[Any], Any]:
+        # Not padded: those of a small population would be read by masked loads from among those of the largest, which
+        # are slow wherever nobody has touched the memory before.
         def gathered(operand: tuple[Colored, Array, Parameters]) -> tuple[Any, Selection]:
             directions, losses, p = operand
             weights, selection = weigh(losses[:length], p, growth.mirrored, p.size)
@@ -223,8 +250,13 @@ def gather_some(
 
         return gathered
 
-    lengths = sorted({growth.block, growth.window})
-    while lengths[-1] < most:
-        lengths.append(min(4 * lengths[-1], most))
-    index = jnp.sum(jnp.asarray(lengths) < p.size)
-    return at_least(index, [tier(length) for length in lengths], (directions, losses, p))
+    def many(operand: tuple[Colored, Array, Parameters]) -> tuple[Any, Selection]:
+        directions, losses, p = operand
+        index = jnp.sum(jnp.asarray(lengths[1:]) < p.size)
+        weights, selection = at_least(index, [weighed(length) for length in lengths[1:]], (losses, p))
+        return directions.total(p.size, weights, part), selection
+
+    small = sorted({growth.block, growth.window})
+    index = jnp.sum(jnp.asarray(small) < p.size)
+    branches = [few(length) for length in small] + [many] * (growth.most > growth.window)
+    return at_least(index, branches, (directions, losses, p))

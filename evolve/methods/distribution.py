@@ -107,7 +107,7 @@ class CMA(Growing):
         geometry, growth = state.geometry, state.growth
         center = geometry.unravel(state.mean)
         if growth is not None:
-            drawn = Colored(state.shape, key, geometry, growth.block, growth.window, growth.mirrored)
+            drawn = Colored.of(state.shape, key, geometry, growth, growth.parameters.size)
             return Population(center, state.sigma, drawn, key, geometry, growth.most, growth.parameters.size)
         size = self.default_size(geometry.size)
         z = noise(key, size, geometry.size, self.mirrored)
@@ -178,6 +178,10 @@ class CMA(Growing):
         path, deviations = (state.sigma * part for part in (shape.outward(state.path_c), shape.deviations))
         spread = Spread(state.mean, deviations, path, shape.axes, axis, creep)
         return reason(self.stopping, state.trail, spread, state.generation, size, first)
+
+    def more(self, state: CMAState) -> Int[Array, ""]:
+        """The members of a grown population beyond the smallest."""
+        return super().more(state) if state.growth is None else state.growth.parameters.size - state.growth.block
 
     def _fitted(self, option: str, geometry: Geometry) -> Float[Array, " n"]:
         """An option that has a number for each coordinate."""

@@ -7,16 +7,19 @@ import pytest
 
 from evolve.core import Geometry, Population
 from evolve.methods.again import Again
-from evolve.methods.colored import Colored
+from evolve.methods.cma_parameters import parameters
+from evolve.methods.colored import Colored, Growth
 from evolve.methods.covariance import Full
 
 N, BLOCK, WINDOW, SIZE = 3, 4, 16, 48
 LIKE = {"a": jnp.zeros(2), "b": jnp.zeros(())}
 
 
-def drawn(mirrored):
+def drawn(mirrored, used=SIZE):
     shape = Full.start(jnp.asarray([1.0, 2.0, 3.0]))
-    return Colored(shape, jax.random.key(2), Geometry.of(LIKE), BLOCK, WINDOW, mirrored)
+    growth = Growth.of(parameters(N, BLOCK, True, "full", SIZE), SIZE, BLOCK, mirrored)
+    assert growth.window == WINDOW
+    return Colored.of(shape, jax.random.key(2), Geometry.of(LIKE), growth, used)
 
 
 def rows(directions, first, count):
@@ -40,6 +43,16 @@ def test_a_member_is_the_same_however_it_is_asked_for(mirrored):
         held = jax.jit(lambda first, used: directions.ahead(first, used))(first, used)
         for begin in range(first, min(first + WINDOW, used), BLOCK):
             np.testing.assert_allclose(rows(held, begin, BLOCK), whole[begin : begin + BLOCK], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("mirrored", [False, True], ids=["plain", "mirrored"])
+def test_no_more_of_the_first_window_is_drawn_than_is_in_use(mirrored):
+    whole = rows(drawn(mirrored), 0, SIZE)
+    few, more = (jax.jit(lambda used: drawn(mirrored, used))(used) for used in (BLOCK, BLOCK + 1))
+    np.testing.assert_allclose(rows(few, 0, BLOCK), whole[:BLOCK], rtol=1e-12)
+    np.testing.assert_array_equal(few.head[BLOCK:], 0.0)
+    np.testing.assert_allclose(rows(more, 0, WINDOW), whole[:WINDOW], rtol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")
