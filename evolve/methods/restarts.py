@@ -28,16 +28,10 @@ class Uniform(eqx.Module):
 
     def __call__(self, key: PRNGKeyArray, params: Params) -> Params:
         """One start."""
-        leaves, structure = jax.tree.flatten(params)
-        keys = structure.unflatten(draws.split(key, len(leaves)))
-        like = Geometry.of(params).like
-        edges = (fitted("Uniform", name, getattr(self, name), like) for name in ("low", "high"))
-
-        def draw(key: PRNGKeyArray, like: Array, low: Array, high: Array) -> Array:
-            unit = draws.uniform(key, like.shape, low.dtype)
-            return (low + (high - low) * unit).astype(like.dtype)
-
-        return jax.tree.map(draw, keys, params, *edges)
+        geometry = Geometry.of(params)
+        edges = (fitted("Uniform", name, getattr(self, name), geometry.like) for name in ("low", "high"))
+        unit = geometry.unravel(draws.uniform(key, (geometry.size,), float_dtype()))
+        return geometry.cast(jax.tree.map(lambda unit, low, high: low + (high - low) * unit, unit, *edges))
 
 
 class RestartsState(eqx.Module):
@@ -138,9 +132,7 @@ class Restarts(Optimizer):
             extra=state.extra + used - population.least,
             done=over & last,
         )
-        # No member is drawn with this key: they are numbered from 0.
-        key = draws.fold_in(population.key, 2**31 - 1)
-        return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, key), after)
+        return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, population.key), after)
 
     def answer(self, state: RestartsState) -> Params:
         """The best member of all runs."""
@@ -159,23 +151,23 @@ class Restarts(Optimizer):
         return state.extra
 
     def more(self, state: RestartsState) -> Int[Array, ""]:
-        """What the next generation costs beyond the smallest."""
-        # Of the population only its numbers are computed: a compiler drops what nobody reads.
-        population = self.ask(state, jax.random.key(0))
-        return jnp.asarray(population.evaluations - population.least, jnp.int32)
+        """The method's."""
+        return self.optimizer.more(state.inner)
 
     def _again(self, state: RestartsState, key: PRNGKeyArray) -> RestartsState:
         """The next run (pycma 4.5, `fmin2`)."""
-        begins, own, width, local = draws.split(key, 4)
+        key = draws.fold_in(key, 2**31 - 1)  # none of the members', which are numbered from 0
+        begins, own, random = draws.split(key, 3)
+        width, local = draws.uniform(random, (2,), float_dtype())
         least = self._least(Geometry.of(state.origin).size)
         books = state.books.at[state.small.astype(jnp.int32)].add(state.spent)
         small = (books[1] < jnp.maximum(1, books[0])) & (self.regime == "bipop")
         grown = state.grown + ~small
         largest = least * 2.0**grown if self.regime != "same" else jnp.asarray(float(least))
         # A small run's size lies between the first and the largest, on a logarithmic scale and mostly near the first.
-        some = least * (largest / least) ** (draws.uniform(width, (), float_dtype()) ** 2)
+        some = least * (largest / least) ** width**2
         size = jnp.where(small, some, largest).astype(jnp.int32)
-        spread = jnp.where(small, 0.01 ** draws.uniform(local, (), float_dtype()), 1.0)
+        spread = jnp.where(small, 0.01**local, 1.0)
         limit = jnp.where(small, jnp.maximum(1, books[0] // (2 * size)), 2**31 - 1).astype(jnp.int32)
         start = state.origin if self.start is None else self.start(begins, state.origin)
         return dataclasses.replace(
