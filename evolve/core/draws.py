@@ -203,7 +203,8 @@ def _normal(drawn: UInt[Array, "*shape"], dtype: Any) -> Float[Array, "*shape"]:
 
 def _threefry(key: UInt[Array, " two"], low: UInt[Array, "*shape"]) -> tuple[Array, Array]:
     """The block cipher's 64 bits for each counter, whose upper half is zero."""
-    keys = key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(_PARITY)
+    first, second = key[0], key[1]
+    keys = first, second, first ^ second ^ jnp.uint32(_PARITY)
     one, two = jnp.zeros_like(low) + keys[0], low + keys[1]
     for i in range(5):
         for by in _ROTATIONS[i % 2]:

@@ -9,6 +9,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 from jaxtyping import Array, Bool, Float
 
 Params: TypeAlias = Any  # any pytree of floating-point arrays
@@ -16,12 +17,17 @@ Params: TypeAlias = Any  # any pytree of floating-point arrays
 
 def as_arrays(params: Params) -> Params:
     """Python and NumPy numbers become arrays; everything else stays."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf, params)
+    return jax.tree.map(lambda leaf: as_array(leaf) if eqx.is_array_like(leaf) else leaf, params)
+
+
+def as_array(value: Any) -> Array:
+    """`jnp.asarray`, which compiles a program for each shape of NumPy's arrays: those are copied without one."""
+    return jax.device_put(value) if isinstance(value, (np.ndarray, np.generic)) else jnp.asarray(value)
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
     """`jnp.full` for small arrays, made by NumPy: where nothing is traced, no program is compiled for it."""
-    return jnp.asarray(np.full(shape, value, dtype))
+    return as_array(np.full(shape, value, dtype))
 
 
 def check_params(params: Params, where: str) -> None:
@@ -82,7 +88,7 @@ def scaled(tree: Params, factor: Any) -> Params:
 
 def float_dtype() -> Any:
     """float64 where x64 is on, else float32: what methods that need geometry (CMA-ES) compute in."""
-    return jnp.zeros((), float).dtype
+    return canonicalize_dtype(float)
 
 
 def begin(owner: Any, params: Params) -> "tuple[Geometry, Params]":

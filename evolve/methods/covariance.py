@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.refresh import refresh
+from evolve.core.trees import as_array
 from evolve.methods.cma_parameters import Parameters
 
 
@@ -135,7 +136,7 @@ class Full(Shape):
     @classmethod
     def start(cls, deviations: Float[Array, " n"]) -> "Shape":
         """The identity between units."""
-        identity = jnp.asarray(np.eye(deviations.shape[0], dtype=deviations.dtype))
+        identity = as_array(np.eye(deviations.shape[0], dtype=deviations.dtype))
         return cls(identity, identity, jnp.ones_like(deviations), deviations)
 
     def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:

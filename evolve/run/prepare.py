@@ -14,7 +14,7 @@ from evolve.core import draws
 from evolve.core.evaluation import checked
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem, Wrapped, second, takes
-from evolve.core.trees import Params, as_arrays, check_params
+from evolve.core.trees import Params, as_arrays, check_params, float_dtype, full
 from evolve.run.budget import FAR, Budget, forwards
 from evolve.run.compiled import numeric
 from evolve.run.loop import Carry, Task
@@ -44,7 +44,7 @@ def prepare(
     workers, device = _backends(problem, optimizer, backend)
     keys = [jax.random.key(one) for one in seeds_of(seed, seeds)]
     run_key = keys[0] if seeds is None else jnp.stack(keys)
-    goal = jnp.asarray(-jnp.inf if budget.target is None else budget.target, float)
+    goal = full((), -jnp.inf if budget.target is None else budget.target, float_dtype())
     starts = [start(problem, key) for key in keys]
     _check_loss(problem, starts[0][0])
     carries = [Carry.start(optimizer, params, own) for params, own in starts]
@@ -52,7 +52,7 @@ def prepare(
     # Where every generation costs the same, counting generations is enough.
     varies = type(optimizer).extra is not Optimizer.extra
     bought = min(FAR, (budget.evaluations or FAR) // forwards(problem, optimizer)) if varies else FAR
-    task = Task(problem, optimizer, run_key, goal, jnp.int32(bought), device, seeds, least)
+    task = Task(problem, optimizer, run_key, goal, full((), bought, jnp.int32), device, seeds, least)
     # Starts may be drawn by code that vmap cannot trace; they are few, so a loop draws them.
     carry = carries[0] if seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)
     return task, carry, workers
