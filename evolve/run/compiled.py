@@ -1,20 +1,22 @@
 """Compile ahead of time, once for each computation: how long it took and how much memory it needs are known."""
 
+import gc
 import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 from jaxtyping import Array
 
-from evolve.core.trees import float_dtype
+from evolve.core.trees import as_array, float_dtype
 from evolve.run.describe import describe
 
 
@@ -40,7 +42,7 @@ def _number(leaf: Any) -> Any:
     if isinstance(leaf, jax.Array):
         return leaf  # the common case, and asking costs less than converting
     number = isinstance(leaf, (bool, int, float, complex)) or hasattr(leaf, "__array__")
-    return jnp.asarray(leaf) if number else leaf
+    return as_array(leaf) if number else leaf
 
 
 def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) -> Program:
@@ -63,12 +65,23 @@ def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) ->
         return function(*jax.tree.unflatten(structure, both))
 
     start = time.perf_counter()
-    traced = jax.jit(whole).trace(given)
-    key = _key((function, structure, quickly, *static), given, traced.jaxpr)
-    if key is not None and key in _programs:
-        _programs.move_to_end(key)
-        return Program(_programs[key].call, 0.0, _programs[key].memory)
-    program = _compile(traced.lower(), quickly)
+    with _uncollected():
+        traced = jax.jit(whole).trace(given)
+    about = _about((function, structure, quickly, *static), given)
+    # Its text is asked first only where a known program may be the same: that takes a tenth of the time of compiling,
+    # which else goes on meanwhile.
+    if about in {known for known, _ in _programs}:
+        key = about, _digest(traced.jaxpr)
+        if key in _programs:
+            _programs.move_to_end(key)
+            return Program(_programs[key].call, 0.0, _programs[key].memory)
+        program = _compile(_lowered(traced), quickly)
+    else:
+        lowered = _lowered(traced)
+        with ThreadPoolExecutor(1) as other:
+            digest = other.submit(_digest, traced.jaxpr) if about is not None else None
+            program = _compile(lowered, quickly)
+        key = None if digest is None else (about, digest.result())
 
     def call(*args: Any) -> Any:
         leaves = jax.tree.leaves(args)
@@ -82,30 +95,50 @@ def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) ->
     return made
 
 
-def _compile(lowered: Any, quickly: bool) -> Any:
-    """Quickly: without XLA's newer code generator on a CPU, whatever `XLA_FLAGS` says of it.
+def _lowered(traced: Any) -> Any:
+    """As the compiler's input."""
+    with _uncollected():
+        return traced.lower()
 
-    Many small functions compile in two thirds of the time and run as fast; a network runs up to a third slower.
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Without Python's garbage collector, which would take a sixth of the time of tracing and find next to nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _compile(lowered: Any, quickly: bool) -> Any:
+    """Quickly: without what costs more to compile than small functions gain by it, whatever `XLA_FLAGS` says.
+
+    On a CPU that is XLA's newer code generator, and sums in parts of 32. Many small functions compile in half of the
+    time and run as fast; a network runs up to a third slower.
     """
     if not quickly or jax.default_backend() != "cpu":
         return lowered.compile()
+    options = {"xla_cpu_use_fusion_emitters": False, "xla_disable_hlo_passes": "tree_reduction_rewriter"}
     try:
-        return lowered.compile(compiler_options={"xla_cpu_use_fusion_emitters": False})
+        return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         if "No such compile option" not in str(error):
             raise
         return lowered.compile()
 
 
-def _key(fixed: tuple[Any, ...], given: list[Array], traced: core.ClosedJaxpr) -> Any:
-    """What must be equal for a program to serve again; None if that cannot be said."""
+def _about(fixed: tuple[Any, ...], given: list[Array]) -> Any:
+    """What must be equal, beside its text, for a program to serve again; None if that cannot be said."""
     shapes = tuple((leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)) for leaf in given)
-    key = *fixed, shapes, float_dtype(), jax.default_backend()
+    about = *fixed, shapes, float_dtype(), jax.default_backend()
     try:
-        hash(key)
+        hash(about)
     except TypeError:
         return None
-    return *key, _digest(traced)
+    return about
 
 
 def _digest(traced: core.ClosedJaxpr) -> str:

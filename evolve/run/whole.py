@@ -1,5 +1,6 @@
 """Runs from start to end in one call of one program, for many problems of the same shape."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from evolve.backend import Device
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem
+from evolve.core.trees import float_dtype, full
 from evolve.run.budget import FAR, forwards
 from evolve.run.compiled import Program, compiled
 from evolve.run.loop import Position, Task, bought, evaluated
@@ -36,7 +38,6 @@ class Whole:
     def __init__(self, problem: Problem, optimizer: Optimizer, evaluations: int) -> None:
         if problem.host:
             raise ValueError(f"Whole: the loss of {type(problem).__name__} is plain Python; call run instead.")
-        self.least: int = jax.eval_shape(lambda: _first(problem, optimizer)).least
         self.bought = min(FAR, evaluations // forwards(problem, optimizer))
         self.program: Program = compiled(_whole, self._task(problem, optimizer, 0), quickly=True)
 
@@ -45,21 +46,21 @@ class Whole:
         return self.program.call(self._task(problem, optimizer, seed))
 
     def _task(self, problem: Problem, optimizer: Optimizer, seed: int) -> Task:
-        key, target = jax.random.key(seed), jnp.asarray(-jnp.inf, float)
-        return Task(problem, optimizer, key, target, jnp.int32(self.bought), Device(), None, self.least)
+        key, target, bought = jax.random.key(seed), full((), -jnp.inf, float_dtype()), full((), self.bought, jnp.int32)
+        return Task(problem, optimizer, key, target, bought, Device())
 
 
 def _whole(task: Task) -> tuple[Any, Any]:
+    first = Position.start(task.optimizer, *start(task.problem, task.run_key))
+    least = jax.eval_shape(task.optimizer.ask, first.state, task.run_key).least
+    task = dataclasses.replace(task, least=least)
+
     def generation(now: tuple[Position, Any]) -> tuple[Position, Any]:
         state = task.optimizer.tell(now[0].state, *evaluated(task, now[0], task.run_key))
         return Position(state, now[0].generation + 1), task.optimizer.stop(state)
 
-    first = Position.start(task.optimizer, *start(task.problem, task.run_key)), jnp.zeros((), jnp.int32)
-    last, reason = jax.lax.while_loop(lambda now: (now[1] == 0) & bought(task, now[0]), generation, first)
+    def goes_on(now: tuple[Position, Any]) -> Any:
+        return (now[1] == 0) & bought(task, now[0])
+
+    last, reason = jax.lax.while_loop(goes_on, generation, (first, jnp.zeros((), jnp.int32)))
     return last.state, reason
-
-
-def _first(problem: Problem, optimizer: Optimizer) -> Any:
-    """The first population."""
-    key = jax.random.key(0)
-    return optimizer.ask(optimizer.init(*start(problem, key)), key)
