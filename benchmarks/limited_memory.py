@@ -1,0 +1,69 @@
+"""LM-MA-ES from 10^4 to 10^6 parameters: time and memory per generation, beside the time of writing one population.
+
+    python -m benchmarks.limited_memory [--dimensions 10000 100000 1000000] [--keep]
+
+The sphere in float32, with the default population and as many directions, 4 + floor(3 ln n). "write" fills an array of
+one population with a number, "draw" fills it with normal numbers: what any method pays that stores its members.
+Bytes are what the compiled program needs at its peak, over those of one population.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import evolve
+from benchmarks.harness import in_turn, keep, medians, show
+from evolve.core import draws
+from evolve.core.problem import wrap
+from evolve.run.loop import Carry, DeviceLoop, Task, begin
+
+GENERATIONS = 5  # in a call
+
+
+def measure(n: int, rounds: int) -> dict[str, Any]:
+    """One row."""
+    optimizer = evolve.LMMAES()
+    size = optimizer.default_size(n)
+    problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(n))
+    task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), jnp.int32(2**31 - 2), evolve.Device())
+    carry = Carry.start(optimizer, jnp.ones(n), jax.random.key(1))
+    seen = begin(task, carry)
+    loop = DeviceLoop(task, carry, seen)
+    write = jax.jit(lambda value: jnp.full((size, n), value))
+    draw = jax.jit(lambda key: draws.white(key, (size, n), jnp.float32))
+    contestants = {
+        "generation": lambda: loop.advance(carry, seen, 0, GENERATIONS)[0],
+        "write": lambda: write(1.0),
+        "draw": lambda: draw(jax.random.key(2)),
+    }
+    found = medians(in_turn(contestants, rounds))
+    generation = found["generation"] / GENERATIONS
+    return {
+        "n": n,
+        "population": size,
+        "ms per generation": generation,
+        "ns per number": 1e6 * generation / (size * n),
+        "write, ms": found["write"],
+        "draw, ms": found["draw"],
+        "x writing": generation / found["write"],
+        "peak / population": (loop.program.memory or 0) / (4 * size * n),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/limited_memory.json")
+    options = parser.parse_args()
+    rows = [measure(n, options.rounds) for n in options.dimensions]
+    show("LM-MA-ES, float32", rows)
+    if options.keep:
+        keep("limited_memory", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
