@@ -226,8 +226,8 @@ def gather_some(
 ) -> tuple[Any, Selection]:
     """`Colored.total` of `part`, by the weights of `weigh`, for a population that may grow.
 
-    Looked at is a block, a window, a window times a power of four, or all, the smallest that holds the members in use:
-    a small population costs little, and there are few lengths to compile. `part` closes over no traced number.
+    Ranked are a block, a window, a window times a power of eight, or all, the fewest that hold the members in use: a
+    small population costs little, and there are few lengths to compile. `part` closes over no traced number.
     """
     p, lengths = growth.parameters, [growth.window]
     while lengths[-1] < growth.most:

@@ -181,7 +181,7 @@ class CMA(Growing):
 
     def more(self, state: CMAState) -> Int[Array, ""]:
         """The members of a grown population beyond the smallest."""
-        return super().more(state) if state.growth is None else state.growth.parameters.size - state.growth.block
+        return full((), 0, jnp.int32) if state.growth is None else state.growth.parameters.size - state.growth.block
 
     def _fitted(self, option: str, geometry: Geometry) -> Float[Array, " n"]:
         """An option that has a number for each coordinate."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_between, check_count
+from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored
 from evolve.core.schedule import Scalar
 from evolve.core.trees import float_dtype
@@ -138,9 +139,7 @@ class UncertaintyHandling(Wrapper):
 
     def more(self, state: UncertaintyState) -> Int[Array, ""]:
         """What they will cost in the next generation."""
-        # Of the population only its numbers are computed: a compiler drops what nobody reads.
-        population = self.ask(state, jax.random.key(0))
-        return jnp.asarray(population.evaluations - population.least)
+        return Growing.more(self, state)
 
     def _copies(self, inner: Population) -> int:
         size, group = inner.least, inner.directions.group

@@ -13,6 +13,7 @@ import evolve
 import problems
 from evolve import CMAES, Bounded, OpenES, Restarts, SepCMAES, Tolerances, Uniform
 from evolve.core import Stored
+from evolve.core.optimizer import Growing
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.restarts import RestartsState
 
@@ -33,6 +34,14 @@ def history(optimizer, evaluations, seed=0):
     runs, first = np.unique(rows["run"], return_index=True)
     # A row is written after a generation, when the next run may have begun.
     return result, runs, rows["population"][first].astype(int), rows
+
+
+@pytest.mark.parametrize("size", [7, 8, 56, 200])
+def test_what_a_generation_costs_is_known_without_asking_for_it(size):
+    method = CMAES(2.0)
+    state = method.start(jnp.zeros(3), jax.random.key(0), jnp.asarray(size), 224, 1.0)
+    assert int(method.more(state)) == int(Growing.more(method, state)) == size - 7
+    assert int(method.more(method.init(jnp.zeros(3), jax.random.key(0)))) == 0
 
 
 def test_ipop_doubles():
