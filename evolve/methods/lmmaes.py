@@ -1,5 +1,6 @@
 """Limited-memory matrix adaptation (Loshchilov, Glasmachers and Beyer 2019, IEEE TEVC 23(2), arXiv:1705.06693)."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -14,7 +15,6 @@ from evolve.core.refresh import refresh
 from evolve.methods.cma_parameters import Parameters, Rates, default_population
 from evolve.methods.covariance import Shape, Step, WhitePath
 from evolve.methods.distribution import CMA
-from evolve.methods.nes import follow
 
 _MOST = 0.5  # of any rate; in few dimensions the paper's would exceed one
 
@@ -87,11 +87,14 @@ class Vectors(WhitePath):
         m, n = self.vectors.shape
         rates = jnp.minimum(_MOST, p.size / (n * 4.0 ** jnp.arange(m)))  # c_c,i
         rates = rates.astype(self.vectors.dtype)[:, None]
-        vectors = jax.vmap(follow, (0, 0, None, None))(self.vectors, rates, step.mu_eff, step.white)
-        gram = jnp.matmul(vectors, vectors.T, precision="highest")
-        count = step.generation + 1
+        keep, gain = 1 - rates, jnp.sqrt(rates * (2 - rates) * step.mu_eff)
+        white, count = step.white, step.generation + 1
+        # The products of the new vectors from those of the old ones: all of them anew would cost as much as coloring.
+        along = keep * jnp.matmul(self.vectors, white, precision="highest")[:, None]
+        gram = keep * self.gram * keep.T + along * gain.T + gain * along.T + jnp.sum(white**2) * gain * gain.T
+        vectors = keep * self.vectors + gain * white
         new = type(self)(vectors, gram, count, self.units, self.scales, self.widths)
-        scales, widths = refresh(count % m == 0, Vectors._look, new, (self.scales, self.widths))
+        gram, scales, widths = refresh(count % m == 0, Vectors._look, new, (gram, self.scales, self.widths))
         return type(self)(vectors, gram, count, self.units, scales, widths)
 
     def widened(self, least: Float[Array, " n"]) -> "Shape":
@@ -137,8 +140,13 @@ class Vectors(WhitePath):
         squares = chain.scale**2 + jnp.sum(self.vectors * (both @ self.vectors), axis=0)
         return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).eps))
 
-    def _look(self) -> tuple[Float[Array, " some"], Float[Array, " n"]]:
-        """Singular values of T and lengths of its rows; what rounding hides counts as just visible."""
+    def _look(self) -> tuple[Float[Array, "m m"], Float[Array, " some"], Float[Array, " n"]]:
+        """V V^T without the rounding that has added up; singular values of T, and lengths of its rows."""
+        exact = jnp.matmul(self.vectors, self.vectors.T, precision="highest")
+        return exact, *dataclasses.replace(self, gram=exact)._seen()
+
+    def _seen(self) -> tuple[Float[Array, " some"], Float[Array, " n"]]:
+        """What rounding hides counts as just visible."""
         chain, (m, n) = self._chain(), self.vectors.shape
         inner = jnp.linalg.qr(self.vectors.T, mode="r")  # V^T = Q R: T is a I + R X R^T in the span's own coordinates
         square = chain.scale * jnp.eye(len(inner), dtype=inner.dtype) + inner @ chain.mix @ inner.T
