@@ -68,37 +68,32 @@ def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) ->
     with _uncollected():
         traced = jax.jit(whole).trace(given)
     about = _about((function, structure, quickly, *static), given)
-    # Its text is asked first only where a known program may be the same: that takes a tenth of the time of compiling,
-    # which else goes on meanwhile.
-    if about in {known for known, _ in _programs}:
-        key = about, _digest(traced.jaxpr)
-        if key in _programs:
-            _programs.move_to_end(key)
-            return Program(_programs[key].call, 0.0, _programs[key].memory)
-        program = _compile(_lowered(traced), quickly)
-    else:
-        lowered = _lowered(traced)
-        with ThreadPoolExecutor(1) as other:
-            digest = other.submit(_digest, traced.jaxpr) if about is not None else None
-            program = _compile(lowered, quickly)
-        key = None if digest is None else (about, digest.result())
+    digest = _digest(traced.jaxpr) if about in {known for known, _ in _programs} else None
+    if (about, digest) in _programs:
+        _programs.move_to_end((about, digest))
+        return Program(_programs[about, digest].call, 0.0, _programs[about, digest].memory)
+    program, digest = _built(traced, quickly, digest)
 
     def call(*args: Any) -> Any:
         leaves = jax.tree.leaves(args)
         return program([_number(leaves[i]) for i in places])
 
     made = Program(call, time.perf_counter() - start, _memory(program))
-    if key is not None:
-        _programs[key] = made
+    if about is not None:
+        _programs[about, digest] = made
         while len(_programs) > _KEPT:
             _programs.popitem(last=False)
     return made
 
 
-def _lowered(traced: Any) -> Any:
-    """As the compiler's input."""
+def _built(traced: Any, quickly: bool, digest: str | None) -> tuple[Any, str]:
+    """The program and its digest, which takes a while: where nobody had to ask for it first, another thread does."""
     with _uncollected():
-        return traced.lower()
+        lowered = traced.lower()
+    with ThreadPoolExecutor(1) as other:
+        found = other.submit(_digest, traced.jaxpr) if digest is None else None
+        program = _compile(lowered, quickly)
+    return program, found.result() if found is not None else str(digest)
 
 
 @contextmanager
