@@ -143,10 +143,10 @@ def ours(dimension: int, seeds: int) -> list[Outcome]:
         if entry.status != "finished":
             raise RuntimeError(f"the sweep {entry.status}: {entry.error}")
         for judge, hit, spent in zip(_JUDGES, entry.curves["hits"][-1], entry.forwards, strict=True):
-            solved = bool(np.isfinite(hit))
-            if solved and not judge.final_target_hit:
+            reached = bool(np.isfinite(hit))
+            if reached and not judge.final_target_hit:
                 raise RuntimeError(f"{judge.name}: our record says it was solved, COCO says it was not.")
-            outcomes.append(Outcome(solved, int(hit) if solved else spent, 0.0))
+            outcomes.append(Outcome(reached, int(hit) if reached else spent, 0.0))
     return outcomes
 
 

@@ -18,22 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import evolve
-from benchmarks.harness import in_turn, keep, medians, show
-from evolve.core.problem import wrap
-from evolve.run.loop import Carry, DeviceLoop, Task, begin
+from benchmarks.harness import in_turn, keep, medians, our_loop, show
 
 GENERATIONS = 200
 POPULATION = {10: 10, 40: 15, 100: 17, 400: 21, 1000: 24}
-
-
-def ours(optimizer: evolve.CMAES, n: int) -> Callable[[], Any]:
-    """The library's own loop, compiled once."""
-    problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(n))
-    task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), jnp.int32(2**31 - 2), evolve.Device())
-    carry = Carry.start(optimizer, jnp.ones(n, float), jax.random.key(1))
-    seen = begin(task, carry)
-    loop = DeviceLoop(task, carry, seen)
-    return lambda: loop.advance(carry, seen, 0, GENERATIONS)[0]
 
 
 def evosax(name: str, n: int, size: int) -> Callable[[], Any]:
@@ -95,11 +83,11 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for n, size in POPULATION.items():
         contestants = {
-            "evolve CMAES": ours(evolve.CMAES(population=size), n),
+            "evolve CMAES": our_loop(evolve.CMAES(population=size), n, GENERATIONS)[0],
             "evosax CMA_ES": evosax("CMA_ES", n, size),
             "cma": pycma(n, size),
             "cmaes": cmaes(n, size),
-            "evolve OpenES": ours(evolve.OpenES(population=256), n),
+            "evolve OpenES": our_loop(evolve.OpenES(population=256), n, GENERATIONS)[0],
             "evosax Open_ES": evosax("Open_ES", n, 256),
         }
         each = medians(in_turn(contestants, options.rounds), GENERATIONS)

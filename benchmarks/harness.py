@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
+
+import evolve
+from evolve.core.optimizer import Optimizer
+from evolve.core.problem import wrap
+from evolve.run.compiled import Program
+from evolve.run.loop import Carry, DeviceLoop, Task, begin
 
 
 def in_turn(contestants: dict[str, Callable[[], Any]], rounds: int = 11) -> dict[str, list[float]]:
@@ -33,6 +40,16 @@ def in_turn(contestants: dict[str, Callable[[], Any]], rounds: int = 11) -> dict
 def medians(seconds: dict[str, list[float]], per: int = 1) -> dict[str, float]:
     """Median milliseconds of each contestant, divided by `per` (generations in one call, say)."""
     return {name: 1e3 * statistics.median(values) / per for name, values in seconds.items()}
+
+
+def our_loop(optimizer: Optimizer, n: int, generations: int) -> tuple[Callable[[], Any], Program]:
+    """The library's own loop on the sphere, compiled once, and its program."""
+    problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(n))
+    task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), jnp.int32(2**31 - 2), evolve.Device())
+    carry = Carry.start(optimizer, jnp.ones(n, float), jax.random.key(1))
+    seen = begin(task, carry)
+    loop = DeviceLoop(task, carry, seen)
+    return lambda: loop.advance(carry, seen, 0, generations)[0], loop.program
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:

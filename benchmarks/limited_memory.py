@@ -15,10 +15,8 @@ import jax
 import jax.numpy as jnp
 
 import evolve
-from benchmarks.harness import in_turn, keep, medians, show
+from benchmarks.harness import in_turn, keep, medians, our_loop, show
 from evolve.core import draws
-from evolve.core.problem import wrap
-from evolve.run.loop import Carry, DeviceLoop, Task, begin
 
 GENERATIONS = 5  # in a call
 
@@ -27,15 +25,11 @@ def measure(n: int, rounds: int) -> dict[str, Any]:
     """One row."""
     optimizer = evolve.LMMAES()
     size = optimizer.default_size(n)
-    problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(n))
-    task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), jnp.int32(2**31 - 2), evolve.Device())
-    carry = Carry.start(optimizer, jnp.ones(n), jax.random.key(1))
-    seen = begin(task, carry)
-    loop = DeviceLoop(task, carry, seen)
+    call, program = our_loop(optimizer, n, GENERATIONS)
     write = jax.jit(lambda value: jnp.full((size, n), value))
     draw = jax.jit(lambda key: draws.white(key, (size, n), jnp.float32))
     contestants = {
-        "generation": lambda: loop.advance(carry, seen, 0, GENERATIONS)[0],
+        "generation": call,
         "write": lambda: write(1.0),
         "draw": lambda: draw(jax.random.key(2)),
     }
@@ -49,7 +43,7 @@ def measure(n: int, rounds: int) -> dict[str, Any]:
         "write, ms": found["write"],
         "draw, ms": found["draw"],
         "x writing": generation / found["write"],
-        "peak / population": (loop.program.memory or 0) / (4 * size * n),
+        "peak / population": (program.memory or 0) / (4 * size * n),
     }
 
 
