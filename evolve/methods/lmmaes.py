@@ -15,6 +15,7 @@ from evolve.core.refresh import refresh
 from evolve.methods.cma_parameters import Parameters, Rates, default_population
 from evolve.methods.covariance import Shape, Step, WhitePath
 from evolve.methods.distribution import CMA
+from evolve.methods.nes import shares
 
 _MOST = 0.5  # of any rate; in few dimensions the paper's would exceed one
 
@@ -87,7 +88,7 @@ class Vectors(WhitePath):
         m, n = self.vectors.shape
         rates = jnp.minimum(_MOST, p.size / (n * 4.0 ** jnp.arange(m)))  # c_c,i
         rates = rates.astype(self.vectors.dtype)[:, None]
-        keep, gain = 1 - rates, jnp.sqrt(rates * (2 - rates) * step.mu_eff)
+        keep, gain = shares(rates, step.mu_eff)
         white, count = step.white, step.generation + 1
         # The products of the new vectors from those of the old ones: all of them anew would cost as much as coloring.
         along = keep * jnp.matmul(self.vectors, white, precision="highest")[:, None]

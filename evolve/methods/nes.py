@@ -45,4 +45,10 @@ def usable(condition: Float[Array, ""], before: Float[Array, ""]) -> Bool[Array,
 
 def follow(path: Float[Array, " n"], rate: Any, mu_eff: Array, step: Float[Array, " n"]) -> Float[Array, " n"]:
     """An evolution path with one more step of the mean (eqs. 43 and 45)."""
-    return (1 - rate) * path + jnp.sqrt(rate * (2 - rate) * mu_eff) * step
+    keep, gain = shares(rate, mu_eff)
+    return keep * path + gain * step
+
+
+def shares(rate: Any, mu_eff: Array) -> tuple[Any, Array]:
+    """What a path keeps of itself, and takes of a step of the mean."""
+    return 1 - rate, jnp.sqrt(rate * (2 - rate) * mu_eff)
