@@ -87,13 +87,13 @@ def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) ->
 
 
 def _built(traced: Any, quickly: bool, digest: str | None) -> tuple[Any, str]:
-    """The program and its digest, which takes a while: where nobody had to ask for it first, another thread does."""
+    """The program and its digest, which takes a while: where it is not known yet, another thread finds it."""
     with _uncollected():
         lowered = traced.lower()
     with ThreadPoolExecutor(1) as other:
-        found = other.submit(_digest, traced.jaxpr) if digest is None else None
+        found = other.submit(lambda: digest or _digest(traced.jaxpr))
         program = _compile(lowered, quickly)
-    return program, found.result() if found is not None else str(digest)
+    return program, found.result()
 
 
 @contextmanager
