@@ -21,8 +21,11 @@ def as_arrays(params: Params) -> Params:
 
 
 def as_array(value: Any) -> Array:
-    """`jnp.asarray`, which compiles a program for each shape of NumPy's arrays: those are copied without one."""
-    return jax.device_put(value) if isinstance(value, (np.ndarray, np.generic)) else jnp.asarray(value)
+    """`jnp.asarray`, which compiles a program for each shape of NumPy's arrays: those are copied without one.
+
+    The copy is NumPy's: a CPU's device would take an array whose memory is aligned as it is, and see it change.
+    """
+    return jax.device_put(np.array(value)) if isinstance(value, (np.ndarray, np.generic)) else jnp.asarray(value)
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolve.core import Geometry
-from evolve.core.trees import as_arrays, check_params, float_dtype, keep, scaled, select, take
+from evolve.core.trees import as_array, as_arrays, check_params, float_dtype, keep, scaled, select, take
+from evolve.run.compiled import numeric
 
 DTYPES = ["float16", "bfloat16", "float32"]
 
@@ -153,3 +154,14 @@ def test_as_arrays_takes_numbers():
     made = as_arrays({"a": 1.5, "b": np.ones(2, np.float16), "c": [2.0]})
     check_params(made, "here")
     assert made["b"].dtype == jnp.float16
+
+
+def test_an_array_of_numpy_s_may_change_afterwards():
+    """On a CPU, JAX takes a NumPy array whose memory is aligned as it is."""
+    memory = np.zeros(64 + 16, np.float32)
+    begin = -memory.ctypes.data % 64 // 4
+    theirs = memory[begin : begin + 16]
+    made = [as_array(theirs), as_arrays({"w": theirs})["w"], numeric([theirs])[0]]
+    theirs[:] = 9.0
+    for array in made:
+        np.testing.assert_array_equal(array, 0.0)
