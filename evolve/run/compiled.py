@@ -68,7 +68,9 @@ def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) ->
     with _uncollected():
         traced = jax.jit(whole).trace(given)
     about = _about((function, structure, quickly, *static), given)
-    digest = _digest(traced.jaxpr) if about in {known for known, _ in _programs} else None
+    digest = None if about is not None else ""  # what is not remembered needs none
+    if about in {known for known, _ in list(_programs)}:
+        digest = _digest(traced.jaxpr)
     if (about, digest) in _programs:
         _programs.move_to_end((about, digest))
         return Program(_programs[about, digest].call, 0.0, _programs[about, digest].memory)
@@ -91,7 +93,7 @@ def _built(traced: Any, quickly: bool, digest: str | None) -> tuple[Any, str]:
     with _uncollected():
         lowered = traced.lower()
     with ThreadPoolExecutor(1) as other:
-        found = other.submit(lambda: digest or _digest(traced.jaxpr))
+        found = other.submit(lambda: _digest(traced.jaxpr) if digest is None else digest)
         program = _compile(lowered, quickly)
     return program, found.result()
 
