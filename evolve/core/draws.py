@@ -122,9 +122,8 @@ def materialized(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float
     def draw(i: Array, halves: tuple[Array, Array]) -> tuple[Array, Array]:
         return halves[1], _normal(_bits(key, i * jnp.uint32(half) + _count(half), f"uint{8 * dtype.itemsize}"), dtype)
 
-    # It varies over a mesh as the key does, which the loop's start must do as well.
-    zero = jnp.zeros(half, dtype) + (0 * jax.random.key_data(key)[0]).astype(dtype)
-    halves = jax.lax.fori_loop(jnp.uint32(0), jnp.uint32(2), draw, (zero, zero))
+    zeros = _zeros(key, (half,), dtype)
+    halves = jax.lax.fori_loop(jnp.uint32(0), jnp.uint32(2), draw, (zeros, zeros))
     return jnp.concatenate(halves)[:size].reshape(shape)
 
 
@@ -132,12 +131,27 @@ def materialized(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float
 def white(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "*shape"]:
     """`normal` to 1e-10, in float64 in a third to a half of the time, by a more exact quantile.
 
-    Its last digit may change with the shape that is drawn, so it serves where that is only rounding.
+    Its last digit may change with the shape that is drawn, so it serves where that is only rounding. Many numbers are
+    in memory before anything uses them, as those of `materialized`.
     """
-    if canonicalize_dtype(dtype) != jnp.float64 or not _numbered(key, shape):
-        return (normal if math.prod(shape) < _MANY else materialized)(key, shape, dtype)
-    mantissa = bits(key, shape, jnp.uint64) >> jnp.uint64(12)
-    return quantile((mantissa.astype(dtype) + 0.5) * 2.0**-52)
+    dtype = canonicalize_dtype(dtype)
+
+    def drawn() -> Array:
+        if dtype != jnp.float64:
+            return normal(key, shape, dtype)
+        mantissa = bits(key, shape, jnp.uint64) >> jnp.uint64(12)
+        return quantile((mantissa.astype(dtype) + 0.5) * 2.0**-52)
+
+    if dtype not in (jnp.float32, jnp.float64) or not _numbered(key, shape):
+        return jax.random.normal(key, shape, dtype)
+    if math.prod(shape) < _MANY:
+        return drawn()
+
+    # A loop of one turn would not stay one. All cores draw, and no halves are put together.
+    def draw(turn: Array, before: Array) -> Array:
+        return jax.lax.cond(turn == 1, drawn, lambda: before)
+
+    return jax.lax.fori_loop(jnp.uint32(0), jnp.uint32(2), draw, _zeros(key, shape, dtype))
 
 
 def quantile(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -177,6 +191,11 @@ def _wrapped(key: PRNGKeyArray, numbers: UInt[Array, "*shape"]) -> Key[Array, "*
 
 def _count(size: int) -> UInt[Array, " size"]:
     return jax.lax.iota(jnp.uint32, size)
+
+
+def _zeros(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "*shape"]:
+    """What a loop that draws starts from: over a mesh it must vary as the key does."""
+    return jnp.zeros(shape, dtype) + (0 * jax.random.key_data(key)[0]).astype(dtype)
 
 
 def _bits(key: PRNGKeyArray, places: UInt[Array, "*shape"], dtype: Any) -> UInt[Array, "*shape"]:

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from evolve.core.checks import check_count
@@ -17,6 +16,7 @@ from evolve.methods.covariance import Shape, Step, WhitePath
 from evolve.methods.distribution import CMA
 from evolve.methods.nes import shares
 
+_PIECE = 20_000  # coordinates
 _MOST = 0.5  # of any rate; in few dimensions the paper's would exceed one
 
 
@@ -35,12 +35,28 @@ class Chain(eqx.Module):
         after = jnp.cumprod(u)
         before = jnp.concatenate([jnp.ones_like(u[:1]), after[:-1]])
         lower = jnp.tril(before[:, None] * gram * (v / after), -1)
-        solved = solve_triangular(jnp.eye(len(u), dtype=u.dtype) - lower, jnp.diag(before), lower=True)
+        # LAPACK takes no less time, and its threads stay awake for a while and keep cores from the large products.
+        solved = jax.lax.fori_loop(1, len(u), lambda j, rows: rows.at[j].add(lower[j] @ rows), jnp.diag(before))
         return cls(after[-1], (after[-1] / after * v)[:, None] * solved)
 
     def __call__(self, vectors: Float[Array, "m n"], z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
         """Two thin products for all rows of z."""
-        return self.scale * z + (z @ vectors.T @ self.mix.T) @ vectors
+        return self.scale * z + (_products(z, vectors) @ self.mix.T) @ vectors
+
+
+def _products(
+    z: Float[Array, "*many n"], vectors: Float[Array, "m n"], precision: Any = None
+) -> Float[Array, "*many m"]:
+    """The products z V^T. Of long rows a cache holds a piece at a time, which XLA's own product does not heed."""
+    n = z.shape[-1]
+    count = n // _PIECE if jax.default_backend() == "cpu" else 0
+
+    def add(i: Int[Array, ""], total: Array) -> Array:
+        one, other = (jax.lax.dynamic_slice_in_dim(each, i * _PIECE, _PIECE, -1) for each in (z, vectors))
+        return total + jnp.matmul(one, other.T, precision=precision)
+
+    rest = jnp.matmul(z[..., count * _PIECE :], vectors[:, count * _PIECE :].T, precision=precision)
+    return jax.lax.fori_loop(0, count, add, rest) if count else rest
 
 
 class Vectors(WhitePath):
@@ -138,12 +154,13 @@ class Vectors(WhitePath):
         """Lengths of the rows of T = a I + V^T X V: the diagonal of T T^T, by its terms."""
         chain = self._chain()
         both = chain.scale * (chain.mix + chain.mix.T) + chain.mix @ self.gram @ chain.mix.T
-        squares = chain.scale**2 + jnp.sum(self.vectors * (both @ self.vectors), axis=0)
+        ones = jnp.ones(len(self.gram), self.gram.dtype)  # a product with them takes a third of the time of the sum
+        squares = chain.scale**2 + ones @ (self.vectors * (both @ self.vectors))
         return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).eps))
 
     def _look(self) -> tuple[Float[Array, "m m"], Float[Array, " some"], Float[Array, " n"]]:
         """V V^T without the rounding that has added up; singular values of T, and lengths of its rows."""
-        exact = jnp.matmul(self.vectors, self.vectors.T, precision="highest")
+        exact = _products(self.vectors, self.vectors, precision="highest")
         return exact, *dataclasses.replace(self, gram=exact)._seen()
 
     def _seen(self) -> tuple[Float[Array, " some"], Float[Array, " n"]]:

@@ -9,6 +9,7 @@ import pytest
 
 import evolve
 from evolve import LMMAES
+from evolve.methods import lmmaes
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -90,9 +91,13 @@ def agree(ours, theirs, rtol=1e-9):
 
 
 @pytest.mark.parametrize(
-    ("n", "size", "m", "loss"), [(40, 8, None, ellipsoid), (60, 14, 3, cigar), (200, 18, 30, discus)]
+    ("n", "size", "m", "loss", "piece"),
+    [(40, 8, None, ellipsoid, None), (60, 14, 3, cigar, 20), (200, 18, 30, discus, 33)],
 )
-def test_a_trace_is_the_papers(n, size, m, loss):
+def test_a_trace_is_the_papers(n, size, m, loss, piece, monkeypatch):
+    """Products are taken whole, in pieces, and in pieces with a rest."""
+    if piece is not None:
+        monkeypatch.setattr(lmmaes, "_PIECE", piece)
     start, optimizer = np.linspace(1.0, 2.0, n), LMMAES(0.5, size, vectors=m)
     oracle = Paper(start, 0.5, size, m or 4 + math.floor(3 * math.log(n)))
 
