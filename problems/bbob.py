@@ -54,8 +54,7 @@ class BBOB(Problem):
         function = _checked("function", function, 1, len(BBOB_FUNCTIONS))
         instance = _checked("instance", instance, 1, LAST_INSTANCE)
         self.dimension = _checked("dimension", dimension, 2, None)
-        self.function, self.instance = jnp.asarray(function, jnp.int32), jnp.asarray(instance, jnp.int32)
-        self.formula, landscape = instantiate(function, instance, self.dimension)
+        (self.function, self.instance, self.formula), landscape = instantiate(function, instance, self.dimension)
         if f_opt is not None:
             minimum = jnp.asarray(f_opt, landscape.f_opt.dtype)
             landscape = eqx.tree_at(lambda land: land.f_opt, landscape, minimum)

@@ -32,17 +32,19 @@ _MATRICES = np.array(
 )
 
 
-def instantiate(function: Any, instance: Any, dimension: int) -> tuple[Any, Landscape]:
-    """Which formula, and on which landscape; numbers may be traced, and are then not checked."""
+def instantiate(function: Any, instance: Any, dimension: int) -> tuple[tuple[Any, Any, Any], Landscape]:
+    """Both numbers and that of the formula, and the landscape; numbers may be traced, and are then not checked."""
     if not any(isinstance(number, jax.core.Tracer) for number in (function, instance)):
         formula, made = _build(function, instance, dimension, np)
-        known = np.asarray(formula, np.int32), {name: np.asarray(leaf, float_dtype()) for name, leaf in made.items()}
-        formula, leaves = jax.device_put(known)  # all at once: a suite has many
-        return formula, Landscape(**leaves)
+        known = tuple(np.asarray(number, np.int32) for number in (function, instance, formula))
+        leaves = {name: np.asarray(leaf, float_dtype()) for name, leaf in made.items()}
+        numbers, leaves = jax.device_put((known, leaves))  # all at once: a suite has many
+        return numbers, Landscape(**leaves)
     with jax.enable_x64(True):
         formula, made = _build(jnp.int64(function), jnp.int64(instance), dimension, jnp)
     leaves = {name: jnp.asarray(leaf, float_dtype()) for name, leaf in made.items()}
-    return jnp.asarray(formula, jnp.int32), Landscape(**leaves)
+    one, two, three = (jnp.asarray(number, jnp.int32) for number in (function, instance, formula))
+    return (one, two, three), Landscape(**leaves)
 
 
 def _build(function: Any, instance: Any, n: int, xp: Namespace) -> tuple[Any, dict[str, Any]]:
