@@ -114,7 +114,8 @@ def ours(dimension: int, seeds: int) -> list[Outcome]:
     """Every case on the functions of `cocoex`, as `evolve compare bbob` runs them.
 
     Our record says at which evaluation a problem was solved, for the last block of a generation has members that do
-    not count; that it was solved is what COCO says.
+    not count; that it was solved is what COCO says. What only COCO has seen solved, by such a member, counts as
+    unsolved, and is printed.
     """
     import cocoex
     from cocoex.bare_problem import BareProblem
@@ -147,6 +148,8 @@ def ours(dimension: int, seeds: int) -> list[Outcome]:
             reached = bool(np.isfinite(hit))
             if reached and not judge.final_target_hit:
                 raise RuntimeError(f"{judge.name}: our record says it was solved, COCO says it was not.")
+            if judge.final_target_hit and not reached:
+                print(f"{judge.name}: solved by a member that does not count", flush=True)
             outcomes.append(Outcome(reached, int(hit) if reached else spent, 0.0))
     return outcomes
 

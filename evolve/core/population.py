@@ -15,7 +15,7 @@ from evolve.core.refresh import at_least, refresh
 from evolve.core.trees import Geometry, Params, take
 
 # Drawn numbers that are kept from `ask` to `tell`: 2^22 (16 MB) are small beside any network's activations.
-_KEPT = 1 << 22
+KEPT = 1 << 22
 
 
 class Directions(eqx.Module):
@@ -96,7 +96,7 @@ class Drawn(Directions):
     @classmethod
     def of(cls, perturbation: Perturbation, key: PRNGKeyArray, geometry: Geometry, size: int) -> "Drawn":
         """The directions of `size` members, kept if they are few numbers altogether."""
-        few = numbers(perturbation, geometry.like) * size <= _KEPT
+        few = numbers(perturbation, geometry.like) * size <= KEPT
         return cls(perturbation, key, geometry, perturbation.batch(key, 0, size, geometry.like) if few else None)
 
     @property
@@ -210,7 +210,10 @@ class Population(eqx.Module):
         return refresh(wanted, member, (self, i), other)
 
     def members(self, count: int | None = None) -> Params:
-        """The first members, all by default, formed, with a leading axis: memory grows with members x parameters."""
+        """The first members, all by default, formed, with a leading axis: memory grows with members x parameters.
+
+        Those that are not in use may be anything; where all are asked for, `in_use` tells them.
+        """
         directions = form(self.directions.batch(0, self.size if count is None else count))
         return jax.vmap(self.place)(directions)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core import draws
-from evolve.core.population import Directions, Stored
+from evolve.core.population import KEPT, Directions, Stored
 from evolve.core.refresh import at_least, refresh
 from evolve.core.shaping import attracting, places
 from evolve.core.trees import Geometry, Params, float_dtype
@@ -29,9 +29,13 @@ class Growth(eqx.Module):
     mirrored: bool = eqx.field(static=True)
 
     @classmethod
-    def of(cls, parameters: Parameters, most: int, block: int, mirrored: bool) -> "Growth":
-        """Up to eight blocks are drawn at once: of loops over few members, most of the time is the loop's."""
-        window = block * math.gcd(8, most // block)
+    def of(cls, parameters: Parameters, most: int, block: int, mirrored: bool, n: int) -> "Growth":
+        """Up to eight blocks are drawn at once: of loops over few members, most of the time is the loop's.
+
+        A window is kept from `ask` to `tell`, so it holds one block only where more would be many numbers.
+        """
+        several = math.gcd(8, most // block)
+        window = block * (several if several * block * n <= KEPT else 1)
         numbers = Parameters(*(jnp.asarray(number, float_dtype()) for number in parameters))
         return cls(numbers._replace(size=jnp.asarray(parameters.size, jnp.int32)), most, block, window, mirrored)
 

@@ -93,7 +93,8 @@ class CMA(Growing):
         if size is not None:
             block = self.default_size(geometry.size)
             most = -(-most // block) * block
-            growth = Growth.of(self._constants(geometry.size, size, most), most, block, self.mirrored)
+            constants = self._constants(geometry.size, size, most)
+            growth = Growth.of(constants, most, block, self.mirrored, geometry.size)
         deviations = jnp.ones_like(mean) if self.stds is None else self._fitted("stds", geometry)
         sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
         shape, generation = self._shape(deviations), full((), 0, jnp.int32)

@@ -39,7 +39,7 @@ def formed(many):
 @pytest.fixture(autouse=True)
 def redrawn(monkeypatch):
     """No direction is kept: each chunk draws its own."""
-    monkeypatch.setattr(population, "_KEPT", 0)
+    monkeypatch.setattr(population, "KEPT", 0)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_chunks_change_nothing(law, chunk):
 @pytest.mark.parametrize("kind", ["stored", "kept"])
 def test_chunks_of_what_is_remembered(kind, chunk, monkeypatch):
     """A last chunk that overlaps the one before must not shift the members."""
-    monkeypatch.setattr(population, "_KEPT", 1 << 20)
+    monkeypatch.setattr(population, "KEPT", 1 << 20)
     many = around(LAWS[0])
     if kind == "stored":
         many = Population.of(many.members(), many.geometry, KEY)

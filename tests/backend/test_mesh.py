@@ -52,7 +52,7 @@ def around(start, law, size):
     ids=str,
 )
 def test_a_mesh_gives_what_one_device_gives(law, mesh, problem, start, monkeypatch):
-    monkeypatch.setattr(population, "_KEPT", 0)  # what is drawn is drawn anew where it is used
+    monkeypatch.setattr(population, "KEPT", 0)  # what is drawn is drawn anew where it is used
     assert jax.device_count() == 8
     many = around(start, law, 32)
     losses = jax.jit(lambda: mesh.evaluate(problem, many, KEY))()

@@ -64,7 +64,7 @@ def asked(law, kept):
 def kept(request, monkeypatch):
     """Few directions are kept from `ask` to `tell`, many are drawn again: both ways must be one."""
     if not request.param:
-        monkeypatch.setattr(population, "_KEPT", 0)
+        monkeypatch.setattr(population, "KEPT", 0)
     return request.param
 
 
@@ -105,7 +105,7 @@ def test_combine_is_the_weighted_sum_of_directions(law, kept):
 @pytest.mark.parametrize("law", LAWS, ids=repr)
 def test_kept_or_drawn_again_are_the_same_directions(law, monkeypatch):
     kept = asked(law, True)
-    monkeypatch.setattr(population, "_KEPT", 0)
+    monkeypatch.setattr(population, "KEPT", 0)
     redrawn = asked(law, False)
     for name, one in kept.items():
         assert_close(one, redrawn[name], 1e-5 if name == "sum" else 1e-6)

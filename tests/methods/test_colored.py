@@ -17,7 +17,7 @@ LIKE = {"a": jnp.zeros(2), "b": jnp.zeros(())}
 
 def drawn(mirrored, used=SIZE):
     shape = Full.start(jnp.asarray([1.0, 2.0, 3.0]))
-    growth = Growth.of(parameters(N, BLOCK, True, "full", SIZE), SIZE, BLOCK, mirrored)
+    growth = Growth.of(parameters(N, BLOCK, True, "full", SIZE), SIZE, BLOCK, mirrored, N)
     assert growth.window == WINDOW
     return Colored.of(shape, jax.random.key(2), Geometry.of(LIKE), growth, used)
 
@@ -43,6 +43,27 @@ def test_a_member_is_the_same_however_it_is_asked_for(mirrored):
         held = jax.jit(lambda first, used: directions.ahead(first, used))(first, used)
         for begin in range(first, min(first + WINDOW, used), BLOCK):
             np.testing.assert_allclose(rows(held, begin, BLOCK), whole[begin : begin + BLOCK], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("mirrored", [False, True], ids=["plain", "mirrored"])
+def test_a_window_that_would_be_many_numbers_is_one_block(mirrored):
+    """What is kept from `ask` to `tell` stays below 2^22 numbers, or is as small as it can be."""
+
+    def growth(n):
+        return Growth.of(parameters(n, BLOCK, True, "full", SIZE), SIZE, BLOCK, mirrored, n)
+
+    most = 2**22 // WINDOW
+    assert [growth(n).window for n in (N, most, most + 1, 10**6)] == [WINDOW, WINDOW, BLOCK, BLOCK]
+    directions = Colored.of(Full.start(jnp.ones(N)), jax.random.key(2), Geometry.of(LIKE), growth(most + 1), SIZE)
+    whole = rows(directions, 0, SIZE)
+    assert len(np.unique(np.abs(whole[:, 0]))) == (SIZE // 2 if mirrored else SIZE)
+    for first in range(0, SIZE, BLOCK):
+        held = jax.jit(lambda first: directions.ahead(first, SIZE))(jnp.asarray(first))
+        np.testing.assert_allclose(rows(held, first, BLOCK), whole[first : first + BLOCK], rtol=1e-12)
+    total = jax.jit(lambda w: directions.total(jnp.asarray(20), (w,), lambda shape, y, z, w: w @ y))
+    weights = np.where(np.arange(SIZE) < 20, np.linspace(-1.0, 2.0, SIZE), 0.0)
+    np.testing.assert_allclose(total(weights), weights @ whole, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")

@@ -140,7 +140,7 @@ def test_redrawn_directions_teach_what_kept_ones_do(monkeypatch):
             assert (population.directions.kept is None) == (kept == 0)
             return optimizer.tell(state, population, losses)
 
-        monkeypatch.setattr("evolve.core.population._KEPT", kept)
+        monkeypatch.setattr("evolve.core.population.KEPT", kept)
         return jax.tree.leaves(generation(np.random.default_rng(0).normal(size=8)))
 
     optimizer = PGPE(8, 0.1)

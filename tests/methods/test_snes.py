@@ -91,7 +91,7 @@ def test_redrawn_directions_teach_what_kept_ones_do(monkeypatch):
             assert (population.directions.kept is None) == (kept == 0)
             return optimizer.tell(state, population, losses)
 
-        monkeypatch.setattr("evolve.core.population._KEPT", kept)
+        monkeypatch.setattr("evolve.core.population.KEPT", kept)
         return generation(np.arange(8.0))
 
     optimizer = SNES(0.5, 8)
