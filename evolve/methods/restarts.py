@@ -168,7 +168,7 @@ class Restarts(Optimizer):
         some = least * (largest / least) ** width**2
         size = jnp.where(small, some, largest).astype(jnp.int32)
         spread = jnp.where(small, 0.01**local, 1.0)
-        limit = jnp.where(small, jnp.maximum(1, books[0] // (2 * size)), 2**31 - 1).astype(jnp.int32)
+        limit = jnp.where(small, jnp.maximum(1, -(-books[0] // (2 * size))), 2**31 - 1).astype(jnp.int32)
         start = state.origin if self.start is None else self.start(begins, state.origin)
         return dataclasses.replace(
             state,
