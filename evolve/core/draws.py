@@ -131,8 +131,8 @@ def materialized(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float
 def white(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "*shape"]:
     """`normal` to 1e-10, in float64 in a third to a half of the time, by a more exact quantile.
 
-    Its last digit may change with the shape that is drawn, so it serves where that is only rounding. Many numbers are
-    in memory before anything uses them, as those of `materialized`.
+    Its last digit may change with the shape that is drawn, so it serves where that is only rounding. On a CPU many
+    numbers are in memory before anything uses them, as those of `materialized`.
     """
     dtype = canonicalize_dtype(dtype)
 

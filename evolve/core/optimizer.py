@@ -91,7 +91,7 @@ class Optimizer(eqx.Module):
     def more(self, state: State) -> Int[Array, ""]:
         """Evaluations beyond `Population.least` that the next generation will make.
 
-        None, unless a method says so: one whose populations have a `count` or `repeats` must, or budgets are overdrawn.
+        Zero, unless a method says so: one whose populations have a `count` or `repeats` must, or budgets are overdrawn.
         """
         del state
         return jnp.zeros((), jnp.int32)

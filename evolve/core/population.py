@@ -14,7 +14,8 @@ from evolve.core.perturbation import Direction, Perturbation, numbers, weighted_
 from evolve.core.refresh import at_least, refresh
 from evolve.core.trees import Geometry, Params, take
 
-# Drawn numbers that are kept from `ask` to `tell`: 2^22 (16 MB) are small beside any network's activations.
+# Drawn numbers that are kept from `ask` to `tell`: 2^22 (16 MB in single precision) are small beside any network's
+# activations.
 KEPT = 1 << 22
 
 

@@ -32,10 +32,12 @@ class Growth(eqx.Module):
     def of(cls, parameters: Parameters, most: int, block: int, mirrored: bool, n: int) -> "Growth":
         """Up to eight blocks are drawn at once: of loops over few members, most of the time is the loop's.
 
-        A window is kept from `ask` to `tell`, so it holds one block only where more would be many numbers.
+        A window is kept from `ask` to `tell`, so there are fewer where they would be many numbers.
         """
-        several = math.gcd(8, most // block)
-        window = block * (several if several * block * n <= KEPT else 1)
+        count = math.gcd(8, most // block)
+        while count > 1 and count * block * n > KEPT:
+            count //= 2
+        window = block * count
         numbers = Parameters(*(jnp.asarray(number, float_dtype()) for number in parameters))
         return cls(numbers._replace(size=jnp.asarray(parameters.size, jnp.int32)), most, block, window, mirrored)
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from evolve.core.checks import check_count
@@ -17,6 +18,7 @@ from evolve.methods.distribution import CMA
 from evolve.methods.nes import shares
 
 _PIECE = 20_000  # coordinates
+_SMALL = 64  # rows
 _MOST = 0.5  # of any rate; in few dimensions the paper's would exceed one
 
 
@@ -35,13 +37,24 @@ class Chain(eqx.Module):
         after = jnp.cumprod(u)
         before = jnp.concatenate([jnp.ones_like(u[:1]), after[:-1]])
         lower = jnp.tril(before[:, None] * gram * (v / after), -1)
-        # LAPACK takes no less time, and its threads stay awake for a while and keep cores from the large products.
-        solved = jax.lax.fori_loop(1, len(u), lambda j, rows: rows.at[j].add(lower[j] @ rows), jnp.diag(before))
-        return cls(after[-1], (after[-1] / after * v)[:, None] * solved)
+        return cls(after[-1], (after[-1] / after * v)[:, None] * _substituted(lower, jnp.diag(before)))
 
     def __call__(self, vectors: Float[Array, "m n"], z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
         """Two thin products for all rows of z."""
         return self.scale * z + (_products(z, vectors) @ self.mix.T) @ vectors
+
+
+def _substituted(lower: Float[Array, "m m"], right: Float[Array, "m m"]) -> Float[Array, "m m"]:
+    """The solution of (I - L) X = R for a strictly lower triangular L, row after row."""
+    m = len(lower)
+    if m > _SMALL or jax.default_backend() != "cpu":
+        return solve_triangular(jnp.eye(m, dtype=lower.dtype) - lower, right, lower=True)
+
+    # LAPACK is quicker by some microseconds, but its threads stay awake after it and keep cores from large products.
+    def add(j: Int[Array, ""], rows: Array) -> Array:
+        return rows.at[j].add(jnp.matmul(lower[j], rows, precision="highest"))
+
+    return jax.lax.fori_loop(1, m, add, right)
 
 
 def _products(
@@ -155,7 +168,8 @@ class Vectors(WhitePath):
         chain = self._chain()
         both = chain.scale * (chain.mix + chain.mix.T) + chain.mix @ self.gram @ chain.mix.T
         ones = jnp.ones(len(self.gram), self.gram.dtype)  # a product with them takes a third of the time of the sum
-        squares = chain.scale**2 + ones @ (self.vectors * (both @ self.vectors))
+        terms = self.vectors * (both @ self.vectors)
+        squares = chain.scale**2 + jnp.matmul(ones, terms, precision="highest")
         return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).eps))
 
     def _look(self) -> tuple[Float[Array, "m m"], Float[Array, " some"], Float[Array, " n"]]:

@@ -81,9 +81,11 @@ def test_many_numbers_are_those_of_jax(dtype, precision):
     np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=0, atol=precision)
 
 
-def test_many_are_drawn_in_a_loop_of_their_own_and_few_are_not():
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.usefixtures("x64")
+def test_many_are_drawn_in_a_loop_of_their_own_and_few_are_not(dtype):
     for size, loops in ((2**14 - 1, False), (2**14, True)):
-        program = jax.make_jaxpr(lambda size=size: draws.white(jax.random.key(0), (size,), jnp.float32))()
+        program = jax.make_jaxpr(lambda size=size: draws.white(jax.random.key(0), (size,), dtype))()
         assert ("while[" in str(program)) == loops
 
 
@@ -109,6 +111,25 @@ def test_a_batch_of_keys_draws_what_each_draws():
     for law in (draws.normal, draws.materialized):
         batch = jax.jit(jax.vmap(lambda key, law=law: law(key, (3, 2), jnp.float32)))(keys)
         np.testing.assert_array_equal(batch, [jax.random.normal(key, (3, 2)) for key in keys])
+    many = 5, 4001  # enough for a loop of their own
+    batch = jax.jit(jax.vmap(lambda key: draws.white(key, many, jnp.float32)))(keys)
+    np.testing.assert_array_equal(batch, [jax.random.normal(key, many) for key in keys])
+
+
+def test_each_device_of_a_mesh_draws_from_a_key_of_its_own():
+    """The loop's start is typed as what it draws."""
+    devices, spec = jax.sharding.Mesh(np.array(jax.devices()[:2]), "device"), jax.sharding.PartitionSpec("device")
+    keys = jax.random.split(jax.random.key(1), len(devices.devices))
+
+    def island(law):
+        return jax.jit(
+            jax.shard_map(
+                lambda key: law(key[0], (5, 4001), jnp.float32)[None], mesh=devices, in_specs=spec, out_specs=spec
+            )
+        )
+
+    for law in (draws.white, draws.materialized):
+        np.testing.assert_array_equal(island(law)(keys), [jax.random.normal(key, (5, 4001)) for key in keys])
 
 
 @pytest.mark.usefixtures("x64")
@@ -117,6 +138,9 @@ def test_the_head_of_many_is_drawn_alone():
     for dtype in (jnp.float32, jnp.float64):
         whole = draws.white(key, (12, 3), dtype)
         np.testing.assert_allclose(draws.head(key, 4, (12, 3), dtype), whole[:4], rtol=1e-12)
+        # Few of many that are drawn in a loop.
+        whole = draws.white(key, (5, 4001), dtype)
+        np.testing.assert_allclose(draws.head(key, 2, (5, 4001), dtype), whole[:2], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg", "threefry2x32"])
