@@ -15,6 +15,7 @@ from laws.harness import (
     advance,
     ask,
     begin,
+    ended,
     landscape,
     look,
     loss,
@@ -335,3 +336,14 @@ def test_the_worst_leaves_the_state_without_nan(name, n):
         assert np.all(np.isfinite(found)), what
         assert not any(np.any(np.isnan(leaf)) for leaf in jax.tree.leaves((state, status))), what
         assert 0 <= reason <= len(optimizer.reasons), what
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if getattr(row.optimizer, "stopping", None)])
+def test_the_worst_ends_with_a_reason(name):
+    """In double precision, with two members in two dimensions; where all fail nothing is learned, not even the time."""
+    optimizer = ROWS[name].optimizer
+    with jax.enable_x64(True):
+        reasons, broken = jax.device_get(ended(numeric(smallest(optimizer)), 2, 20_000))
+    assert not np.any(broken)
+    said = {what: reason > 0 for what, reason in zip(WORST, reasons, strict=True)}
+    assert said == {what: what != "failing" for what in WORST}

@@ -80,6 +80,7 @@ WORST = {
     "stairs": lambda x: jnp.sum(jnp.floor(jnp.abs(x))),  # flat from the optimum outwards
     "edge": lambda x: jnp.abs(x[0]),  # one coordinate alone is seen
     "steep": lambda x: x[0] ** 2 + 1e14 * jnp.sum(x[1:] ** 2),
+    "tilted": lambda x: jnp.sum(x**2) + 1e14 * jnp.sum(x) ** 2,
     "chance": lambda x: jnp.sin(1e9 * jnp.sum(x)),
     "failing": lambda x: jnp.nan * jnp.sum(x),
     "mostly failing": lambda x: jnp.where(jnp.sin(1e9 * x[0]) > 0.8, jnp.sum(x**2), jnp.nan),
@@ -189,5 +190,28 @@ def worst(optimizer, n, generations):
         fail = jnp.zeros(size_of(optimizer, state))
         state = _advance(optimizer, problem, state, key, 1, generations, fail, Device())[0]
         return state, optimizer.answer(state), optimizer.status(state), optimizer.stop(state)
+
+    return jax.lax.map(one, jnp.arange(len(WORST)))
+
+
+@eqx.filter_jit
+def ended(optimizer, n, generations):
+    """Why each of `WORST` ends, at the latest after some generations, and whether a NaN is in the state then."""
+
+    def one(kind):
+        problem, key = Worst(kind, n), jax.random.key(0)
+        state = optimizer.init(problem.init(key), key)
+        fail = jnp.zeros(size_of(optimizer, state))
+
+        def generation(loop):
+            t, state = loop
+            return t + 1, _advance(optimizer, problem, state, key, t, 1, fail, Device())[0]
+
+        def goes_on(loop):
+            return (loop[0] <= generations) & (optimizer.stop(loop[1]) == 0)
+
+        state = jax.lax.while_loop(goes_on, generation, (jnp.int32(1), state))[1]
+        broken = jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state)]))
+        return optimizer.stop(state), broken
 
     return jax.lax.map(one, jnp.arange(len(WORST)))

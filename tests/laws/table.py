@@ -75,6 +75,7 @@ ROWS: dict[str, Row] = {
     "ARS top low-rank": Row(ARS(16, 0.01, 0.01, Antithetic(LowRank(1)), TopPairs(0.5)), 2000, STEEP, 12_000),
     "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation scale"),
     "CMAES passive mirrored": Row(CMAES(0.5, 16, False, mirrored=True), 800, 3500, 3500, "ranks rotation scale"),
+    "CMAES diagonal elitist": Row(CMAES(0.5, 16, elitist=True, diagonal=True), 800, AXES, 18_000, "ranks places scale"),
     "Restarts": Row(Restarts(CMAES(0.5, 16), "bipop", 3), 800, 2500, 3500, "ranks rotation places scale"),
     "Uncertainty": Row(UncertaintyHandling(CMAES(0.5, 14, stopping=None)), 800, 2500, 3500, "ranks rotation scale"),
     "Bounded": Row(Bounded(CMAES(0.5, 16), -99.0, 99.0), 800, 2500, 3500, "ranks rotation"),

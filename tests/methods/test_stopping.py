@@ -21,15 +21,25 @@ def noise(x):
     return np.modf(np.abs(np.sin(1e6 * np.sum(x, axis=1)) * 1e4))[0]
 
 
-# Each with its sigma and the reason that pycma gives.
+def sphere(x):
+    return np.sum(x**2, axis=1)
+
+
+LOSSES_OFF = {"tolfun": 0.0, "tolfunhist": 0.0}
+# Each with its sigma, the reason that pycma gives, and what differs from the defaults, for both.
 CASES = {
-    "sphere": (lambda x: np.sum(x**2, axis=1), 0.3, "tolfun"),
-    "steep": (lambda x: 1e12 * np.sum(x**2, axis=1), 0.3, "tolx"),
-    "slope": (lambda x: x[:, 0], 0.3, "tolfacupx"),
-    "plateau": (lambda x: np.sum(np.floor(np.abs(x)), axis=1), 0.3, "tolfunhist"),
-    "far": (lambda x: 1e20 * np.sum((x - 1e9) ** 2, axis=1) ** 0.5, 1e8, "noeffectaxis"),
-    "narrow": (lambda x: x[:, 0] ** 2 + 1e18 * np.sum(x[:, 1:] ** 2, axis=1), 0.3, "tolconditioncov"),
-    "noise": (noise, 0.3, "tolstagnation"),
+    "sphere": (sphere, 0.3, "tolfun", {}),
+    "steep": (lambda x: 1e12 * sphere(x), 0.3, "tolx", {}),
+    "slope": (lambda x: x[:, 0], 0.3, "tolfacupx", {}),
+    "plateau": (lambda x: np.sum(np.floor(np.abs(x)), axis=1), 0.3, "tolfunhist", {}),
+    "far": (lambda x: 1e20 * np.sum((x - 1e9) ** 2, axis=1) ** 0.5, 1e8, "noeffectaxis", {}),
+    "narrow": (lambda x: x[:, 0] ** 2 + 1e18 * np.sum(x[:, 1:] ** 2, axis=1), 0.3, "tolconditioncov", {}),
+    "noise": (noise, 0.3, "tolstagnation", {}),
+    "long": (noise, 0.3, "maxiter", {"maxiter": 0.02}),
+    "flat": (lambda x: 0 * x[:, 0], 0.3, "tolflatfitness", LOSSES_OFF),
+    "rest": (sphere, 0.3, "tolxstagnation", LOSSES_OFF | {"tolx": 0.0}),
+    "tiny": (sphere, 4e-16, "noeffectcoord", LOSSES_OFF | {"tolx": 0.0}),
+    "creeping": (lambda x: x[:, 0], 0.3, "tolupsigma", {"tolfacupx": np.inf, "tolupsigma": 1e3}),
 }
 stop = program(lambda optimizer, state: optimizer.stop(state))
 
@@ -53,11 +63,12 @@ class Sphere(Problem):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", CASES)
 def test_stops_when_and_why_pycma_stops(case):
-    loss, sigma, reason = CASES[case]
-    optimizer = numeric(CMAES(sigma, 8))
+    loss, sigma, reason, changed = CASES[case]
+    optimizer = numeric(CMAES(sigma, 8, stopping=Tolerances(**changed)))
     state = init(optimizer, np.ones(N), jax.random.key(0))
     # Where C is too narrow pycma would move its scales elsewhere first.
-    options = {"popsize": 8, "verbose": -9, "seed": 1, "conditioncov_alleviate": [0, 0]}
+    changed = {name: value * (limit(N, 8) if name == "maxiter" else 1) for name, value in changed.items()}
+    options = {"popsize": 8, "verbose": -9, "seed": 1, "conditioncov_alleviate": [0, 0], **changed}
     peer = cma.CMAEvolutionStrategy(N * [1.0], sigma, options)
     peer.sm.C, peer.sm.B, peer.sm.D = np.eye(N), np.eye(N), np.ones(N)
     why, theirs = 0, {}
