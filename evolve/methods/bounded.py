@@ -59,7 +59,10 @@ class Bounded(Wrapper):
     the width, where it is quadratic, so that the edge itself is reached in finite distance and without a kink. So
     optima in the inside, and methods far from the edges, see no difference, and radii keep their unit.
 
-    Members are formed whole: memory grows with population x parameters, and directions of low rank gain nothing.
+    pycma keeps standard deviations below a third of the box besides (`maxstd_boundrange`); here nothing does.
+
+    Members are formed whole: time and memory a generation are the method's and O(population n), and directions of low
+    rank gain nothing. Not for constraints on several coordinates together.
 
     Parameters
     ----------

@@ -8,10 +8,13 @@ from evolve.methods.distribution import CMA
 
 
 class CMAES(CMA):
-    """CMA-ES with active covariance update and lazy eigendecomposition (Hansen 2016, arXiv:1604.00772; pycma 4.5).
+    """CMA-ES with active covariance update and lazy eigendecomposition (Hansen 2016, arXiv:1604.00772, eqs. 38-58).
 
     The method of choice for up to about a thousand parameters, any conditioning, any rotation, some
-    ruggedness. For more parameters take `SepCMAES` or `OpenES`.
+    ruggedness. For more parameters take `LMMAES`, or `SepCMAES` where they are separable; `methods.auto` chooses.
+
+    Constants and defaults are those of pycma 4.5, but: populations below six are not mirrored by default, no scale
+    moves from an ill-conditioned C into the coordinates (`conditioncov_alleviate`), tied members share their weight.
 
     Parameters
     ----------
@@ -38,7 +41,8 @@ class CMAES(CMA):
         Whether only a scale for each coordinate is learned, by pycma's multiplicative rule: O(n) memory, no rotation.
 
     Computes in float64 where x64 is on; in float32 the condition of C is limited to about 1e7. Time a generation:
-    O(population n^2), plus O(n^3) for the eigendecomposition every 1 / (10 n (c_1 + c_mu)) generations; memory O(n^2).
+    O(population n^2), plus O(n^3) for the eigendecomposition every 1 / (10 n (c_1 + c_mu)) generations; memory
+    O(n^2 + population n).
     On a CPU the decomposition is OpenBLAS's, whose threads stay awake and keep cores from what comes after it: with
     OPENBLAS_NUM_THREADS=1 in the environment two cores take half of the time at n = 100, and a quarter more at 1000.
     """

@@ -36,6 +36,7 @@ Found: TypeAlias = dict[str, Bool[Array, ""]]
 class Tolerances(eqx.Module):
     """pycma's options of these names, with its defaults; a zero (an infinity, for those that bound growth) never stops.
 
+    Its `tolfunrel`, by default off, is not here, and `tolx` asks of the path's size what pycma asks of its value.
     A method leaves out what it has no use for, and says so.
 
     Parameters

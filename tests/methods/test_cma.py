@@ -1,6 +1,7 @@
 """CMA-ES against the tutorial in NumPy and cmaes: single updates and whole traces."""
 
 import math
+from functools import partial
 
 import cmaes
 import equinox as eqx
@@ -265,3 +266,24 @@ def test_moving_the_size_of_c_into_sigma_changes_nothing():
         losses = ellipsoid(first)
         one, other = (tell(optimizer, s, p, losses) for s, p in zip((one, other), populations, strict=True))
     assert np.max(other.shape.scales) < 2.0**16
+
+
+@pytest.mark.parametrize("optimizer", [CMAES, partial(CMAES, diagonal=True), SepCMAES], ids=["full", "factors", "sep"])
+def test_deviations_are_those_asked_for(optimizer):
+    """At the start, and never below the least: on the sphere they would shrink beyond it."""
+    optimizer = optimizer(0.5, 8, stds=np.array([1.0, 10.0, 0.1]), min_std=0.05)
+
+    @jax.jit
+    def run():
+        def generation(state, seed):
+            population = optimizer.ask(state, jax.random.key(seed))
+            state = optimizer.tell(state, population, jnp.sum(population.members() ** 2, axis=1))
+            return state, state.sigma * state.shape.deviations
+
+        first = optimizer.init(jnp.zeros(3), jax.random.key(0))
+        return first.shape.deviations, jax.lax.scan(generation, first, jnp.arange(300))[1]
+
+    first, later = jax.device_get(run())
+    np.testing.assert_allclose(first, [1.0, 10.0, 0.1])
+    assert np.all(later >= 0.05 * (1 - 1e-12))
+    assert np.min(later[-1]) < 0.1

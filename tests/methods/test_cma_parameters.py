@@ -36,6 +36,20 @@ def test_parameters_are_pycmas(n, size):
         np.testing.assert_allclose(ours.chi, cma.utilities.math.Mh.chiN(n), rtol=1e-13)
 
 
+@pytest.mark.parametrize("n", [10, 100, 300])
+def test_the_matrix_is_decomposed_when_pycma_decomposes_it(n):
+    peer = cma.CMAEvolutionStrategy([0.0] * n, 1.0, {"verbose": -9, "seed": 1})
+    changed, before = [], None
+    for generation in range(14):
+        members = peer.ask()
+        if before is not None and not np.array_equal(before, peer.sm.D):
+            changed.append(generation)
+        before = np.array(peer.sm.D)
+        peer.tell(members, [float(x @ x) for x in members])
+    gap = parameters(n, peer.popsize, True).gap
+    assert changed == [generation for generation in range(1, 14) if generation % gap == 0]
+
+
 @pytest.mark.parametrize(("n", "size"), [(4, 8), (10, 10), (1000, 24), (2, 50)])
 def test_the_separable_variant_learns_n_plus_two_thirds_as_fast(n, size):
     full, separable = parameters(n, size, True), parameters(n, size, True, "separable")

@@ -97,7 +97,8 @@ def follow(options, loss, n, size):
     """Both states, generation by generation; the search starts in the basin of the optimum."""
     start, sigma = np.linspace(0.1, 0.2, n), 0.05
     peer = Told(start, sigma, size, **options)
-    optimizer = CMAES(sigma, size, options["CMA_active"], stopping=None, diagonal=options.get("CMA_diagonal", False))
+    diagonal, stds = options.get("CMA_diagonal", False), options.get("CMA_stds")
+    optimizer = CMAES(sigma, size, options["CMA_active"], stopping=None, diagonal=diagonal, stds=stds)
     keys = jax.random.split(jax.random.key(n), GENERATIONS)
     run, largest = jax.device_get(generations(optimizer, start, keys, np.asarray(LOSSES.index(loss)))), 0.0
     for t in range(GENERATIONS):
@@ -139,3 +140,12 @@ def test_the_diagonal_is_pycmas(loss, n, more, active):
         near(state.sigma / unit, peer.sigma)
         near(state.path_c, peer.pc)
         near(state.sigma * state.shape.scales, peer.sigma * peer.sigma_vec.scaling * np.sqrt(peer.sm.variances))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_standard_deviations_of_the_coordinates_are_pycmas(loss):
+    """They stay outside of the matrix, on both sides."""
+    options = {"CMA_active": True, "CMA_stds": np.logspace(-1, 1, 8)}
+    for state, peer, unit in follow(options, loss, 8, 10):
+        near(state.sigma / unit, peer.sigma)
+        near(state.shape.covariance * unit**2, peer.sm.C)
