@@ -32,8 +32,8 @@ _MATRICES = np.array(
 )
 
 
-def instantiate(function: Any, instance: Any, dimension: int) -> tuple[tuple[Any, Any, Any], Landscape]:
-    """Both numbers and that of the formula, and the landscape; numbers may be traced, and are then not checked."""
+def instantiate(function: Any, instance: Any, dimension: int) -> tuple[tuple[Any, ...], Landscape]:
+    """Function, instance and formula as arrays, and the landscape; numbers may be traced, and are then not checked."""
     if not any(isinstance(number, jax.core.Tracer) for number in (function, instance)):
         formula, made = _build(function, instance, dimension, np)
         known = tuple(np.asarray(number, np.int32) for number in (function, instance, formula))
@@ -43,8 +43,7 @@ def instantiate(function: Any, instance: Any, dimension: int) -> tuple[tuple[Any
     with jax.enable_x64(True):
         formula, made = _build(jnp.int64(function), jnp.int64(instance), dimension, jnp)
     leaves = {name: jnp.asarray(leaf, float_dtype()) for name, leaf in made.items()}
-    one, two, three = (jnp.asarray(number, jnp.int32) for number in (function, instance, formula))
-    return (one, two, three), Landscape(**leaves)
+    return tuple(jnp.asarray(number, jnp.int32) for number in (function, instance, formula)), Landscape(**leaves)
 
 
 def _build(function: Any, instance: Any, n: int, xp: Namespace) -> tuple[Any, dict[str, Any]]:

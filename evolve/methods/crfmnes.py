@@ -37,6 +37,7 @@ class CRFMNES(Optimizer):
     """CR-FM-NES: a covariance of 2 n numbers, and step size rates that switch with the length of a path.
 
     Nomura and Ono (2022), arXiv:2201.11422, algorithm 1.
+
     For hundreds to many thousands of dependent parameters, in time and memory linear in n: it learns a scale for each
     coordinate and one long axis across all of them. What else is rotated and badly conditioned it does not learn, and
     solves some seventy times as slowly as `XNES` at n = 10: take that or `CMAES` for few parameters.

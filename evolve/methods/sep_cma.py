@@ -8,9 +8,10 @@ from evolve.methods.distribution import CMA
 class SepCMAES(CMA):
     """Separable CMA-ES: a diagonal covariance that learns (n + 2) / 3 times as fast (Ros and Hansen 2008, section 3).
 
-    Otherwise it is CMA-ES (Hansen 2016, arXiv:1604.00772, eqs. 38-58), of which it keeps the diagonal of eq. 47. For
-    thousands to millions of parameters, where the full matrix is too large, and for separable
-    problems. It does not learn rotations.
+    Otherwise it is CMA-ES (Hansen 2016, arXiv:1604.00772, eqs. 38-58), of which it keeps the diagonal of eq. 47.
+
+    For thousands to millions of parameters, where the full matrix is too large, and for separable problems. It does not
+    learn rotations.
 
     Parameters
     ----------

@@ -177,6 +177,14 @@ def _advance(optimizer, problem, state, key, first, generations, fail, backend):
     return jax.lax.fori_loop(first, first + generations, body, (state, jnp.zeros(fail.shape, dtype)))
 
 
+def _met(optimizer, kind, n):
+    """The first state on a kind of `WORST`, and a function: the state after some generations from `first` on."""
+    problem, key = Worst(kind, n), jax.random.key(0)
+    state = optimizer.init(problem.init(key), key)
+    fail = jnp.zeros(size_of(optimizer, state))
+    return state, lambda state, first, count: _advance(optimizer, problem, state, key, first, count, fail, Device())[0]
+
+
 @eqx.filter_jit
 def worst(optimizer, n, generations):
     """After some generations of each of `WORST`, in n dimensions: state, answer, status and reason to stop.
@@ -185,10 +193,8 @@ def worst(optimizer, n, generations):
     """
 
     def one(kind):
-        problem, key = Worst(kind, n), jax.random.key(0)
-        state = optimizer.init(problem.init(key), key)
-        fail = jnp.zeros(size_of(optimizer, state))
-        state = _advance(optimizer, problem, state, key, 1, generations, fail, Device())[0]
+        state, go_on = _met(optimizer, kind, n)
+        state = go_on(state, 1, generations)
         return state, optimizer.answer(state), optimizer.status(state), optimizer.stop(state)
 
     return jax.lax.map(one, jnp.arange(len(WORST)))
@@ -199,18 +205,15 @@ def ended(optimizer, n, generations):
     """Why each of `WORST` ends, at the latest after some generations, and whether a NaN is in the state then."""
 
     def one(kind):
-        problem, key = Worst(kind, n), jax.random.key(0)
-        state = optimizer.init(problem.init(key), key)
-        fail = jnp.zeros(size_of(optimizer, state))
+        first, go_on = _met(optimizer, kind, n)
 
         def generation(loop):
-            t, state = loop
-            return t + 1, _advance(optimizer, problem, state, key, t, 1, fail, Device())[0]
+            return loop[0] + 1, go_on(loop[1], loop[0], 1)
 
         def goes_on(loop):
             return (loop[0] <= generations) & (optimizer.stop(loop[1]) == 0)
 
-        state = jax.lax.while_loop(goes_on, generation, (jnp.int32(1), state))[1]
+        state = jax.lax.while_loop(goes_on, generation, (jnp.int32(1), first))[1]
         broken = jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state)]))
         return optimizer.stop(state), broken
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from laws.programs import ask, init, members, numeric, tell
 
-from evolve import CMAES, SepCMAES
+from evolve import CMAES, LMMAES, MAES, SepCMAES
 from evolve.core import Stored
 from evolve.methods.cma_parameters import parameters
 
@@ -268,7 +268,11 @@ def test_moving_the_size_of_c_into_sigma_changes_nothing():
     assert np.max(other.shape.scales) < 2.0**16
 
 
-@pytest.mark.parametrize("optimizer", [CMAES, partial(CMAES, diagonal=True), SepCMAES], ids=["full", "factors", "sep"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [CMAES, partial(CMAES, diagonal=True), SepCMAES, MAES, LMMAES],
+    ids=["full", "factors", "separable", "root", "vectors"],
+)
 def test_deviations_are_those_asked_for(optimizer):
     """At the start, and never below the least: on the sphere they would shrink beyond it."""
     optimizer = optimizer(0.5, 8, stds=np.array([1.0, 10.0, 0.1]), min_std=0.05)

@@ -47,7 +47,7 @@ def test_a_member_is_the_same_however_it_is_asked_for(mirrored):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("mirrored", [False, True], ids=["plain", "mirrored"])
-def test_a_window_that_would_be_many_numbers_is_one_block(mirrored):
+def test_a_window_that_would_be_many_numbers_has_fewer_blocks(mirrored):
     """What is kept from `ask` to `tell` is at most 2^22 numbers, or as few as it can be."""
 
     def growth(n):

@@ -65,22 +65,17 @@ def discus(x):
     return 1e6 * along**2 + (x**2).sum(axis=-1) - along**2
 
 
-def spheres(optimizer, start, generations):
-    """What is seen of the first state and of each of a run on the sphere: sigma and deviations; and the last shape."""
-
-    def seen(state):
-        return state.sigma, state.shape.deviations
+def shaped(optimizer, start, generations):
+    """The shape after some generations on the sphere."""
 
     @jax.jit
     def run():
-        def advance(state, seed):
+        def advance(seed, state):
             population = optimizer.ask(state, jax.random.key(seed))
-            state = optimizer.tell(state, population, jnp.sum(population.members() ** 2, axis=1))
-            return state, seen(state)
+            return optimizer.tell(state, population, jnp.sum(population.members() ** 2, axis=1))
 
         first = optimizer.init(start, jax.random.key(0))
-        last, later = jax.lax.scan(advance, first, jnp.arange(generations))
-        return seen(first), later, last.shape
+        return jax.lax.fori_loop(0, generations, advance, first).shape
 
     return run()
 
@@ -132,7 +127,7 @@ def looked_at(shape, white, y):
 @pytest.mark.parametrize(("n", "m"), [(1, 4), (3, 7), (8, 8), (20, 6)])
 def test_what_is_seen_of_the_shape_is_that_of_the_whole_matrix(n, m):
     optimizer = LMMAES(0.5, 8, vectors=m, stds=np.linspace(1.0, 2.0, n))
-    shape = spheres(optimizer, jnp.ones(n), 3 * m)[-1]
+    shape = shaped(optimizer, jnp.ones(n), 3 * m)
     y = np.random.default_rng(0).normal(size=(5, n))
     whole, back, deviations, axes, units = jax.device_get(looked_at(shape, np.eye(n), y))
     whole = whole.T
@@ -159,13 +154,6 @@ def test_improves_on_one_odd_axis_wherever_it_points(loss, factor):
     start = np.random.default_rng(0).normal(size=300)
     result = evolve.minimize(loss, start, LMMAES(0.3, stopping=None), evaluations=15_000)
     assert result.loss < loss(start) / factor
-
-
-def test_deviations_are_at_least_those_asked_for():
-    optimizer = LMMAES(0.5, 8, stds=np.array([1.0, 10.0, 0.1]), min_std=0.05)
-    (_, first), (sigma, deviations), _ = jax.device_get(spheres(optimizer, jnp.zeros(3), 300))
-    np.testing.assert_allclose(first, [1.0, 10.0, 0.1])
-    assert np.all(sigma[:, None] * deviations >= 0.05 * (1 - 1e-12))
 
 
 def test_no_vectors_are_refused():
