@@ -5,11 +5,8 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from evolve.core.refresh import refresh
-from evolve.core.trees import as_array
 from evolve.methods.cma_parameters import Parameters
 
 
@@ -29,6 +26,10 @@ class Step(eqx.Module):
         """The rank-one rate less what a stalled path has not brought (eq. 47), and the factor that C keeps."""
         c_1 = p.c_1 * (1 - jnp.where(self.stalled, p.c_c * (2 - p.c_c), 0.0))
         return c_1, 1 - c_1 - p.c_mu * self.total
+
+    def due(self, gap: Any) -> Bool[Array, ""]:
+        """Whether it is time for what is done every `gap` generations."""
+        return (self.generation + 1) % gap == 0
 
 
 def balanced(weights: Float[Array, " some"], whitened: Float[Array, "some n"]) -> Float[Array, " some"]:
@@ -121,91 +122,6 @@ class WhitePath(Shape):
     def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
         """Colored."""
         return self.color(path)
-
-
-class Full(Shape):
-    """U B diag(D^2) B^T U: a full matrix, decomposed now and then, between the units of the coordinates."""
-
-    keeps_white: ClassVar[bool] = True
-
-    covariance: Float[Array, "n n"]  # without the units
-    basis: Float[Array, "n n"]  # B, eigenvectors in columns
-    scales: Float[Array, " n"]  # D, square roots of the eigenvalues
-    units: Float[Array, " n"]  # U
-
-    @classmethod
-    def start(cls, deviations: Float[Array, " n"]) -> "Shape":
-        """The identity between units."""
-        identity = as_array(np.eye(deviations.shape[0], dtype=deviations.dtype))
-        return cls(identity, identity, jnp.ones_like(deviations), deviations)
-
-    def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
-        """U B D B^T z: the symmetric root, which does not depend on the order and the signs of the eigenvectors.
-
-        U B D z has the same law, but another solver (a batched one under `vmap`, say) would sample other points.
-        """
-        return self.units * (((z @ self.basis) * self.scales) @ self.basis.T)
-
-    def whiten(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
-        """B D^-1 B^T U^-1 y."""
-        return (((y / self.units) @ self.basis) / self.scales) @ self.basis.T
-
-    def local(self, y: Float[Array, " n"], white: Float[Array, " n"]) -> Float[Array, " n"]:
-        """U^-1 y."""
-        del white
-        return y / self.units
-
-    def moments(
-        self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
-    ) -> Float[Array, "n n"]:
-        """sum_i w_i y_i y_i^T."""
-        weights, y = balanced(weights, self.whiten(y) if z is None else z), y / self.units
-        return (y.T * weights) @ y
-
-    def learned(self, step: Step, p: Parameters) -> "Shape":
-        """By rank-one and rank-mu update (eq. 47); decomposed where it is due."""
-        _, keep = step.decays(p)
-        learned = keep * self.covariance + p.c_1 * jnp.outer(step.path, step.path) + p.c_mu * step.moments
-        covariance = learned / step.unit**2
-        due = (step.generation + 1) % p.gap == 0
-        old = (covariance, self.basis, self.scales / step.unit)
-        covariance, basis, scales = refresh(due, _decompose, covariance, old)
-        return type(self)(covariance, basis, scales, self.units)
-
-    def widened(self, least: Float[Array, " n"]) -> "Shape":
-        """By larger units."""
-        return type(self)(
-            self.covariance, self.basis, self.scales, self.units * jnp.maximum(1.0, least / self.deviations)
-        )
-
-    @property
-    def axes(self) -> Float[Array, " n"]:
-        """D, as it was decomposed last; without the units."""
-        return self.scales
-
-    @property
-    def deviations(self) -> Float[Array, " n"]:
-        """Roots of the diagonal."""
-        return self.units * jnp.sqrt(jnp.diagonal(self.covariance))
-
-    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
-        """U p."""
-        return path * self.units
-
-    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
-        """U B_i D_i."""
-        return self.units * self.basis[:, i] * self.scales[i]
-
-
-def _decompose(covariance: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, " n"]]:
-    """C, B and D. Rounding may cost C its positive definiteness, which a little of the identity gives back.
-
-    How little is relative to the largest eigenvalue: a scale-free threshold.
-    """
-    covariance = (covariance + covariance.T) / 2
-    values, basis = jnp.linalg.eigh(covariance)
-    lack = jnp.maximum(0, jnp.finfo(values.dtype).eps * values[-1] - values[0])
-    return covariance + lack * jnp.eye(values.shape[0], dtype=values.dtype), basis, jnp.sqrt(values + lack)
 
 
 class Diagonal(Shape):

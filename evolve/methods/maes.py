@@ -48,8 +48,7 @@ class Matrix(WhitePath):
         keep = 1 - p.c_1 / 2 - p.c_mu / 2 * step.total
         one = p.c_1 / 2 * jnp.outer(self.color(step.path), step.path)
         matrix = (keep * self.matrix + one + p.c_mu / 2 * step.moments) / step.unit
-        due = (step.generation + 1) % p.gap == 0
-        basis, scales = refresh(due, _look, matrix, (self.basis, self.scales / step.unit))
+        basis, scales = refresh(step.due(p.gap), _look, matrix, (self.basis, self.scales / step.unit))
         return type(self)(matrix, basis, scales)
 
     def widened(self, least: Float[Array, " n"]) -> "Shape":

@@ -74,6 +74,7 @@ ROWS: dict[str, Row] = {
     "ARS": Row(ARS(16, 0.01, 0.01), 2500, STEEP, 20_000, "rotation"),
     "ARS top low-rank": Row(ARS(16, 0.01, 0.01, Antithetic(LowRank(1)), TopPairs(0.5)), 2000, STEEP, 12_000),
     "CMAES": Row(CMAES(0.5, 16), 800, 2500, 3500, "ranks rotation scale"),
+    "CMAES cholesky": Row(CMAES(0.5, 16, root="cholesky"), 800, 2500, 3500, "ranks scale"),
     "CMAES passive mirrored": Row(CMAES(0.5, 16, False, mirrored=True), 800, 3500, 3500, "ranks rotation scale"),
     "CMAES diagonal elitist": Row(CMAES(0.5, 16, elitist=True, diagonal=True), 800, AXES, 18_000, "ranks places scale"),
     "Restarts": Row(Restarts(CMAES(0.5, 16), "bipop", 3), 800, 2500, 3500, "ranks rotation places scale"),

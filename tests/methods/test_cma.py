@@ -14,8 +14,12 @@ from laws.programs import ask, init, members, numeric, tell
 from evolve import CMAES, LMMAES, MAES, SepCMAES
 from evolve.core import Stored
 from evolve.methods.cma_parameters import parameters
+from evolve.methods.full import _factor
 
 pytestmark = pytest.mark.usefixtures("x64")
+Cholesky = partial(CMAES, root="cholesky")
+FULL = pytest.mark.parametrize("kind", [CMAES, Cholesky], ids=["symmetric", "cholesky"])
+ALL = pytest.mark.parametrize("kind", [CMAES, Cholesky, SepCMAES], ids=["symmetric", "cholesky", "separable"])
 
 
 def ellipsoid(x):
@@ -77,6 +81,8 @@ def resized(state, factor):
     shape = eqx.tree_at(lambda s: s.scales, state.shape, state.shape.scales * factor)
     if hasattr(shape, "covariance"):
         shape = eqx.tree_at(lambda s: s.covariance, shape, shape.covariance * factor**2)
+    if hasattr(shape, "lower"):
+        shape = eqx.tree_at(lambda s: s.lower, shape, shape.lower * factor)
     return eqx.tree_at(
         lambda s: (s.shape, s.sigma, s.path_c), state, (shape, state.sigma / factor, state.path_c * factor)
     )
@@ -135,6 +141,31 @@ def test_a_separable_trace_is_that_of_cmaes():
         np.testing.assert_allclose(state.shape.scales**2, peer._C, rtol=1e-7)
 
 
+@pytest.mark.parametrize("least", [-1e-17, 0.0, 1e-12])
+def test_a_cholesky_factor_is_that_of_c_even_where_rounding_has_cost_its_positive_definiteness(least):
+    """Of an indefinite C it is that of C and as much of the identity as a decomposition adds."""
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+    covariance = (basis * np.array([least, 1e-9, 1e-6, 1e-3, 1.0, 2.0])) @ basis.T
+    covariance = (covariance + covariance.T) / 2
+    lower = np.asarray(jax.jit(_factor)(covariance))
+    np.testing.assert_allclose(lower @ lower.T, covariance, rtol=0, atol=4e-15)
+    assert np.all(np.triu(lower, 1) == 0)
+    assert np.all(np.diagonal(lower) > 0)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"root": "qr"}, "CMAES: root is 'qr'; it must be 'symmetric' or 'cholesky'"),
+        ({"root": "cholesky", "diagonal": True}, "CMAES: root is 'cholesky', but with diagonal=True no matrix is kept"),
+    ],
+)
+def test_a_root_that_cannot_be_is_refused(options, error):
+    with pytest.raises(ValueError, match=error):
+        CMAES(**options)
+
+
 class Lazy(CMAES):
     """Decomposes every third generation only, as large dimensions do."""
 
@@ -147,6 +178,14 @@ def test_lazy_decomposition_is_due_when_it_is_due():
         values = np.linalg.eigvalsh(state.shape.covariance)
         decomposed = np.allclose(np.sort(np.square(state.shape.scales)), values, rtol=1e-10)
         assert decomposed == (t % 3 == 0)
+
+
+def test_a_cholesky_factor_is_renewed_when_that_is_due_and_the_axes_once_in_n_generations():
+    for t, (_, _, state) in enumerate(trace(Lazy(0.5, 8, root="cholesky"), np.ones(4), ellipsoid, 12), start=1):
+        shape = jax.device_get(state.shape)
+        factored = np.allclose(shape.lower @ shape.lower.T, shape.covariance, rtol=1e-10)
+        decomposed = np.allclose(np.sort(np.square(shape.scales)), np.linalg.eigvalsh(shape.covariance), rtol=1e-10)
+        assert (factored, decomposed) == (t % 3 == 0, t % 4 == 0)
 
 
 def test_lazy_decomposition_under_vmap_is_a_loop():
@@ -178,7 +217,7 @@ def test_lazy_decomposition_under_vmap_is_a_loop():
         np.testing.assert_allclose(np.abs(mine.shape.basis), np.abs(state.shape.basis), atol=1e-8)
 
 
-@pytest.mark.parametrize("kind", [CMAES, SepCMAES])
+@ALL
 @pytest.mark.parametrize("factor", [2.0**-66, 2.0**66])  # about 1e-20 and 1e20, and exact
 def test_scaling_all_parameters_scales_the_run(kind, factor):
     """No threshold is absolute: a power of two even leaves the very same digits."""
@@ -191,7 +230,7 @@ def test_scaling_all_parameters_scales_the_run(kind, factor):
         np.testing.assert_array_equal(other.shape.scales, one.shape.scales)
 
 
-@pytest.mark.parametrize("kind", [CMAES, SepCMAES])
+@ALL
 def test_only_the_product_of_sigma_and_c_matters(kind):
     """Floors of the eigenvalues are relative to the largest: an absolute one would drown a small C."""
     plain = trace(kind(0.5, 8), np.ones(4), ellipsoid, 60)
@@ -202,9 +241,10 @@ def test_only_the_product_of_sigma_and_c_matters(kind):
         np.testing.assert_allclose(other.sigma * other.shape.scales, one.sigma * one.shape.scales, rtol=1e-6)
 
 
-def test_a_singular_covariance_stays_usable():
+@FULL
+def test_a_singular_covariance_stays_usable(kind):
     """Losses that only see one axis squeeze it without end; C must stay positive and the condition number finite."""
-    optimizer = CMAES(0.5, 8)
+    optimizer = kind(0.5, 8)
     *_, (_, _, state) = trace(optimizer, np.ones(4), lambda x: np.abs(x[:, 0]), 1500)
     assert np.all(np.isfinite(state.mean))
     assert np.all(np.asarray(state.shape.scales) > 0)
@@ -254,9 +294,10 @@ def test_sigma_does_not_drift_where_nothing_is_selected(kind, n):
         assert abs(logs.mean()) < 4 * logs.std() / np.sqrt(runs) + 0.1 * logs.std() ** 2 + 0.05, how
 
 
-def test_moving_the_size_of_c_into_sigma_changes_nothing():
+@FULL
+def test_moving_the_size_of_c_into_sigma_changes_nothing(kind):
     """A state written with a C of another size has the same members and future, to the eigensolver's rounding."""
-    optimizer = numeric(CMAES(0.5, 8))
+    optimizer = numeric(kind(0.5, 8))
     one = init(optimizer, np.ones(4), jax.random.key(0))
     other = resized(one, 2.0**17)
     for t in range(20):
@@ -270,8 +311,8 @@ def test_moving_the_size_of_c_into_sigma_changes_nothing():
 
 @pytest.mark.parametrize(
     "optimizer",
-    [CMAES, partial(CMAES, diagonal=True), SepCMAES, MAES, LMMAES],
-    ids=["full", "factors", "separable", "root", "vectors"],
+    [CMAES, Cholesky, partial(CMAES, diagonal=True), SepCMAES, MAES, LMMAES],
+    ids=["full", "triangular", "factors", "separable", "root", "vectors"],
 )
 def test_deviations_are_those_asked_for(optimizer):
     """At the start, and never below the least: on the sphere they would shrink beyond it."""

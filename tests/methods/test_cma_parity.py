@@ -64,6 +64,16 @@ class Told:
             n = len(start)
             self.es.sm.C, self.es.sm.B, self.es.sm.D = np.eye(n), np.eye(n), np.ones(n)
 
+    def by_cholesky(self):
+        """The same pycma, but what it calls C^(1/2) is a Cholesky factor of C as it was decomposed last."""
+        model = self.es.sm
+
+        def lower():
+            return np.linalg.cholesky(np.asarray((model.B * model.D**2) @ model.B.T, float))
+
+        model.transform = lambda white: lower() @ white
+        model.transform_inverse = lambda y: np.linalg.solve(lower(), np.asarray(y, float))
+
     def tell(self, z, losses):
         self.es.ask(1)  # brings the decomposition up to date
         # A linear map: quicker than to transform the members one by one.
@@ -93,12 +103,14 @@ def generations(optimizer, start, keys, loss):
     return jax.lax.scan(generation, optimizer.init(start, keys[0]), keys)[1]
 
 
-def follow(options, loss, n, size):
+def follow(options, loss, n, size, root="symmetric"):
     """Both states, generation by generation; the search starts in the basin of the optimum."""
     start, sigma = np.linspace(0.1, 0.2, n), 0.05
     peer = Told(start, sigma, size, **options)
+    if root == "cholesky":
+        peer.by_cholesky()
     diagonal, stds = options.get("CMA_diagonal", False), options.get("CMA_stds")
-    optimizer = CMAES(sigma, size, options["CMA_active"], stopping=None, diagonal=diagonal, stds=stds)
+    optimizer = CMAES(sigma, size, options["CMA_active"], stds, stopping=None, diagonal=diagonal, root=root)
     keys = jax.random.split(jax.random.key(n), GENERATIONS)
     run, largest = jax.device_get(generations(optimizer, start, keys, np.asarray(LOSSES.index(loss)))), 0.0
     for t in range(GENERATIONS):
@@ -148,4 +160,14 @@ def test_standard_deviations_of_the_coordinates_are_pycmas(loss):
     options = {"CMA_active": True, "CMA_stds": np.logspace(-1, 1, 8)}
     for state, peer, unit in follow(options, loss, 8, 10):
         near(state.sigma / unit, peer.sigma)
+        near(state.shape.covariance * unit**2, peer.sm.C)
+
+
+@pytest.mark.parametrize("n", [2, 8, 20])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_with_a_cholesky_factor_it_is_pycma_with_that_factor(loss, n):
+    """Nothing else changes: members, C, its path, sigma and its path are pycma's."""
+    for state, peer, unit in follow({"CMA_active": True}, loss, n, default_population(n), "cholesky"):
+        near(state.sigma / unit, peer.sigma)
+        near(state.path_c * unit, peer.pc)
         near(state.shape.covariance * unit**2, peer.sm.C)

@@ -9,7 +9,7 @@ from evolve.core import Geometry, Population
 from evolve.methods.again import Again
 from evolve.methods.cma_parameters import parameters
 from evolve.methods.colored import Colored, Growth
-from evolve.methods.covariance import Full
+from evolve.methods.full import Full
 
 N, BLOCK, WINDOW, SIZE = 3, 4, 16, 48
 LIKE = {"a": jnp.zeros(2), "b": jnp.zeros(())}
