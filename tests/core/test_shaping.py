@@ -101,6 +101,13 @@ def test_however_many_they_are_the_weights_are_those_of_places(size, count):
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("size", [16, 256])
+def test_no_step_of_a_loss_is_repeated_for_the_comparisons(size):
+    """XLA would fuse it into them: one sine a member is what the program says, and what it computes."""
+    program = jax.jit(lambda x: centered_ranks(jnp.sin(x))).lower(jnp.arange(float(size))).compile()
+    assert program.cost_analysis()["transcendentals"] == size
+
+
 def test_a_table_fits_the_losses():
     with pytest.raises(ValueError, match="by_rank: a table of 3 weights does not fit 4 losses"):
         by_rank(jnp.zeros(4), np.ones(3))
