@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.guards import check_options, guarded, what
 from evolve.core.population import Population
-from evolve.core.trees import Params, keep
+from evolve.core.trees import Params, all_finite, keep
 
 _WANTED = {
     "gradient": "it learns from a gradient; give evolve.core.graded(problem, population, key).",
@@ -132,12 +132,17 @@ class Optimizer(eqx.Module):
         clean = jnp.where(finite, values, jnp.inf).astype(jnp.promote_types(values.dtype, jnp.float32))
         some = population.brief(jnp.any, finite)
         if isinstance(losses, Graded):
-            some &= _all_finite(losses.gradient)
-            learned = self.learn(state, population, Graded(clean, losses.gradient, losses.function))
-        else:
-            learned = self.learn(state, population, clean)
-        # Finite losses may still overflow on their way: what cannot be deployed is not learned.
-        return keep(some & _all_finite(self.answer(learned)), learned, state)
+            some &= all_finite(losses.gradient)
+            return self._guarded(state, population, Graded(clean, losses.gradient, losses.function), some)
+        return self._guarded(state, population, clean, some)
+
+    def _guarded(self, state: State, population: Population, losses: Any, some: Bool[Array, ""]) -> State:
+        """`learn`, or the state as it was where no member succeeded (`some`).
+
+        Finite losses may still overflow on their way: what cannot be deployed is not learned.
+        """
+        learned = self.learn(state, population, losses)
+        return keep(some & all_finite(self.answer(learned)), learned, state)
 
 
 class Growing(Optimizer):
@@ -162,7 +167,3 @@ def _check_losses(name: str, losses: Array, size: int) -> None:
         raise ValueError(f"{name}.tell: the losses have shape {losses.shape}; a population of {size} needs ({size},).")
     if not jnp.issubdtype(losses.dtype, jnp.floating):
         raise TypeError(f"{name}.tell: the losses are {losses.dtype}; return floating-point numbers.")
-
-
-def _all_finite(tree: Params) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

@@ -60,18 +60,28 @@ def check_params(params: Params, where: str) -> None:
             raise ValueError(f"{where}: {name} holds {bad} non-finite value(s); start from finite parameters.")
 
 
-def select(condition: Bool[Array, ""], yes: Params, no: Params) -> Params:
+def select(condition: Bool[Array, ""] | bool, yes: Params, no: Params) -> Params:
     """One tree or the other, leaf by leaf, by a single condition. No leaf is promoted."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b).astype(jnp.asarray(b).dtype), yes, no)
 
 
-def keep(condition: Bool[Array, ""], new: Params, old: Params) -> Params:
-    """`select` for a condition that nearly always holds: in a loop, unless under `vmap`, nothing is then copied."""
+def keep(condition: Bool[Array, ""] | bool, new: Params, old: Params) -> Params:
+    """`select` for a condition that nearly always holds, or always (True).
+
+    In a loop, unless under `vmap`, what is computed anew is then not copied, but what `new` has of `old` is.
+    """
+    if condition is True:
+        return new
     old = jax.tree.map(jnp.asarray, old)
     new = jax.tree.map(lambda a, b: jnp.asarray(a).astype(b.dtype), new, old)
     if any(_type(a) != _type(b) for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)):
         return select(condition, new, old)  # in `shard_map`: branches must vary over the same axes of a mesh
     return jax.lax.cond(condition, lambda: new, lambda: old)
+
+
+def all_finite(tree: Params) -> Bool[Array, ""]:
+    """Whether no leaf holds a NaN or an infinity."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def _type(leaf: Array) -> Any:

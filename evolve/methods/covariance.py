@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from evolve.core.trees import keep
 from evolve.methods.cma_parameters import Parameters
 
 
@@ -21,6 +22,7 @@ class Step(eqx.Module):
     stalled: Bool[Array, ""]  # h_sigma = 0
     generation: Int[Array, ""]  # 0, 1, ...: the one being learned from
     unit: Float[Array, ""]  # what of the shape's size moves into sigma; see `unit`
+    sound: Bool[Array, ""] | bool  # whether there is something to learn, and nothing overflows; True: others ask
 
     def decays(self, p: Parameters) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The rank-one rate less what a stalled path has not brought (eq. 47), and the factor that C keeps."""
@@ -29,7 +31,7 @@ class Step(eqx.Module):
 
     def due(self, gap: Any) -> Bool[Array, ""]:
         """Whether it is time for what is done every `gap` generations."""
-        return (self.generation + 1) % gap == 0
+        return self.sound & ((self.generation + 1) % gap == 0)
 
 
 def balanced(weights: Float[Array, " some"], whitened: Float[Array, "some n"]) -> Float[Array, " some"]:
@@ -76,7 +78,11 @@ class Shape(eqx.Module):
 
     @abstractmethod
     def learned(self, step: Step, p: Parameters) -> "Shape":
-        """After a generation."""
+        """After a generation that is sound."""
+
+    def after(self, step: Step, p: Parameters) -> "Shape":
+        """After a generation: as it was where that is not sound."""
+        return keep(step.sound, self.learned(step, p), self)
 
     @abstractmethod
     def widened(self, least: Float[Array, " n"]) -> "Shape":

@@ -13,7 +13,7 @@ from evolve.core.checks import check_population, check_positive
 from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
-from evolve.core.trees import Geometry, Params, begin, fitted, full
+from evolve.core.trees import Geometry, Params, all_finite, begin, fitted, full, keep
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
 from evolve.methods.colored import Colored, Growth, White, gather_some, weigh
 from evolve.methods.covariance import Shape, Step
@@ -119,6 +119,20 @@ class CMA(Growing):
 
     def learn(self, state: CMAState, population: Population, losses: Float[Array, " size"]) -> CMAState:
         """Mean, paths, step size and shape (eqs. 41-47)."""
+        return self._learned(state, population, losses, None)
+
+    def _guarded(
+        self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""]
+    ) -> CMAState:
+        if type(self).learn is not CMA.learn:
+            return super()._guarded(state, population, losses, some)
+        # Asked where it is made, a matrix that stays as it is is not copied: that would be a third of the time.
+        return self._learned(state, population, losses, some)
+
+    def _learned(
+        self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | None
+    ) -> CMAState:
+        """`learn`; where it is told whether any member succeeded, it leaves the state as `_guarded` does."""
         p, geometry, elite = self._parameters(state), state.geometry, state.elite
         if elite is not None:
             population, losses, elite = *among(elite, state, population, losses), elite.after(population, losses)
@@ -131,15 +145,16 @@ class CMA(Growing):
         stalled = _stalls(length, state.generation, p, geometry.size) & self.waits
         local = state.shape.local(shift, white)
         path_c = follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), local)  # eq. 45
-        step = Step(moments, selection.total, white, mu_eff, path_c, stalled, state.generation, moved)
-        shape = state.shape.learned(step, p)
-        if self.min_std is not None:
-            shape = shape.widened(self._fitted("min_std", geometry) / sigma)
-
-        trail, path_c = state.trail, shape.carried(path_c, moved)
+        sound = True if some is None else some & all_finite(geometry.cast(geometry.unravel(mean)))
+        step = Step(moments, selection.total, white, mu_eff, path_c, stalled, state.generation, moved, sound)
+        shape, trail, path_c = state.shape.after(step, p), state.trail, state.shape.carried(path_c, moved)
         if trail is not None and self.stopping is not None:
             trail = trail.after(selection.seen, mean, state.generation, self.stopping.tolxstagnation)
-        after = state.generation + 1
+        new = mean, sigma, path_sigma, path_c, state.generation + 1, trail, elite
+        old = state.mean, state.sigma, state.path_sigma, state.path_c, state.generation, state.trail, state.elite
+        mean, sigma, path_sigma, path_c, after, trail, elite = keep(sound, new, old)
+        if self.min_std is not None:
+            shape = shape.widened(self._fitted("min_std", geometry) / sigma)
         return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, trail, state.growth, elite)
 
     def inject(self, state: CMAState, population: Population, members: Params) -> Population:

@@ -55,17 +55,22 @@ class Full(Shape):
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """By rank-one and rank-mu update (eq. 47); decomposed where it is due."""
-        covariance, basis, scales = self._after(step, p, p.gap)
+        covariance, basis, scales = self._next(step, p, p.gap)
         return Full(covariance, basis, scales, self.units)
 
-    def _after(
+    def after(self, step: Step, p: Parameters) -> "Shape":
+        """`learned`, which asks whether the generation is sound: a matrix that stays is not copied."""
+        return self.learned(step, p)
+
+    def _next(
         self, step: Step, p: Parameters, gap: Any
     ) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, " n"]]:
         """C, B and D, of which C is decomposed every `gap` generations."""
         _, keep = step.decays(p)
         learned = keep * self.covariance + p.c_1 * jnp.outer(step.path, step.path) + p.c_mu * step.moments
-        covariance = learned / step.unit**2
-        return refresh(step.due(gap), _decompose, covariance, (covariance, self.basis, self.scales / step.unit))
+        covariance = jnp.where(step.sound, learned / step.unit**2, self.covariance)
+        scales = jnp.where(step.sound, self.scales / step.unit, self.scales)
+        return refresh(step.due(gap), _decompose, covariance, (covariance, self.basis, scales))
 
     def widened(self, least: Float[Array, " n"]) -> "Shape":
         """By larger units."""
@@ -114,9 +119,9 @@ class Triangular(Full):
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """By rank-one and rank-mu update (eq. 47); factored where it is due, and looked at every n generations."""
-        covariance, basis, scales = self._after(step, p, len(self.units))
+        covariance, basis, scales = self._next(step, p, len(self.units))
         # Where C has become smaller, L is factored anew: to divide it would be a pass over it in every generation.
-        due = step.due(p.gap) | (step.unit != 1)
+        due = step.due(p.gap) | (step.sound & (step.unit != 1))
         lower = refresh(due, _factor, covariance, self.lower)
         return Triangular(covariance, basis, scales, self.units, lower)
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from evolve.core.refresh import refresh
+from evolve.core.trees import select
 from evolve.methods.cma_parameters import Parameters, Rates
 from evolve.methods.covariance import Shape, Step, WhitePath
 from evolve.methods.distribution import CMA
@@ -48,8 +49,12 @@ class Matrix(WhitePath):
         keep = 1 - p.c_1 / 2 - p.c_mu / 2 * step.total
         one = p.c_1 / 2 * jnp.outer(self.color(step.path), step.path)
         matrix = (keep * self.matrix + one + p.c_mu / 2 * step.moments) / step.unit
-        basis, scales = refresh(step.due(p.gap), _look, matrix, (self.basis, self.scales / step.unit))
-        return type(self)(matrix, basis, scales)
+        matrix, scales = select(step.sound, (matrix, self.scales / step.unit), (self.matrix, self.scales))
+        return type(self)(matrix, *refresh(step.due(p.gap), _look, matrix, (self.basis, scales)))
+
+    def after(self, step: Step, p: Parameters) -> "Shape":
+        """`learned`, which asks whether the generation is sound: a matrix that stays is not copied."""
+        return self.learned(step, p)
 
     def widened(self, least: Float[Array, " n"]) -> "Shape":
         """By longer rows."""

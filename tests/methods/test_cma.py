@@ -166,6 +166,26 @@ def test_a_root_that_cannot_be_is_refused(options, error):
         CMAES(**options)
 
 
+class Doubling(CMAES):
+    """A method of the user's own that learns as CMA-ES does, and something more."""
+
+    def learn(self, state, population, losses):
+        after = super().learn(state, population, losses)
+        return eqx.tree_at(lambda s: s.sigma, after, 2 * after.sigma)
+
+
+def test_a_subclass_that_learns_something_more_is_asked_and_guarded():
+    doubling, plain = Doubling(0.5, 8), CMAES(0.5, 8)
+    state = init(plain, np.ones(4), jax.random.key(0))
+    population = ask(plain, state, jax.random.key(1))
+    losses = ellipsoid(np.asarray(members(population)))
+    mine, theirs = (tell(optimizer, state, population, losses) for optimizer in (doubling, plain))
+    np.testing.assert_array_equal(mine.sigma, 2 * theirs.sigma)
+    np.testing.assert_array_equal(mine.shape.covariance, theirs.shape.covariance)
+    failed = tell(doubling, state, population, np.full(8, np.nan))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(failed), jax.device_get(state))
+
+
 class Lazy(CMAES):
     """Decomposes every third generation only, as large dimensions do."""
 
