@@ -338,12 +338,13 @@ def test_the_worst_leaves_the_state_without_nan(name, n):
         assert 0 <= reason <= len(optimizer.reasons), what
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if getattr(row.optimizer, "stopping", None)])
-def test_the_worst_ends_with_a_reason(name):
-    """In double precision, with two members in two dimensions; where all fail nothing is learned, not even the time."""
+def test_the_worst_ends_with_a_reason(name, n):
+    """In double precision, with two members; where all fail nothing is learned, not even the time."""
     optimizer = ROWS[name].optimizer
     with jax.enable_x64(True):
-        reasons, broken = jax.device_get(ended(numeric(smallest(optimizer)), 2, 20_000))
+        reasons, broken = jax.device_get(ended(numeric(smallest(optimizer)), n, 20_000))
     assert not np.any(broken)
     said = {what: reason > 0 for what, reason in zip(WORST, reasons, strict=True)}
     assert said == {what: what != "failing" for what in WORST}

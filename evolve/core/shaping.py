@@ -41,9 +41,10 @@ def places(losses: Float[Array, " n"], count: Any = None) -> tuple[Int[Array, " 
 
 
 def _formed(losses: Float[Array, " n"]) -> Float[Array, " n"]:
-    """As they are, but in memory: XLA would repeat their last steps for each comparison, 800 microseconds for 256.
+    """As they are, but in memory: on a CPU XLA would repeat their last steps for each comparison.
 
-    It fuses no reduction into what comes after it, and a barrier does not last until it fuses.
+    Of a generation of OpenAI-ES with 256 members that was two thirds. It fuses no reduction into what comes after it,
+    and a barrier does not last until it fuses.
     """
     return jnp.max(jnp.broadcast_to(losses[:, None], (losses.shape[0], 2)), axis=1)
 

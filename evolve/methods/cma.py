@@ -17,7 +17,9 @@ class CMAES(CMA):
     ruggedness. For more parameters take `LMMAES`, or `SepCMAES` where they are separable; `methods.auto` chooses.
 
     Constants and defaults are those of pycma 4.5, but: populations below six are not mirrored by default, no scale
-    moves from an ill-conditioned C into the coordinates (`conditioncov_alleviate`), tied members share their weight.
+    moves from an ill-conditioned C into the coordinates (`conditioncov_alleviate`), nor half of a very large sigma into
+    C, which starts as the identity itself; tied members share their weight; and sigma follows its path in any
+    dimension, where pycma compares two points along the mean's last step from n = 300 on.
 
     Parameters
     ----------
@@ -44,11 +46,11 @@ class CMAES(CMA):
         Whether only a scale for each coordinate is learned, by pycma's multiplicative rule: O(n) memory, no rotation.
     root
         Of C, which makes members of white noise and white noise of the mean's steps. "symmetric" is C^(1/2), as in
-        pycma. "cholesky" is the triangular L with C = L L^T (Krause, Arbonès and Igel 2016, NIPS 29), a tenth of the
-        work: prefer it where generations should take two to seven times less, from n = 40 on. C and the members' law
-        are the same, evaluations to a target too within what chance explains (bbob, n = 5 and 10). The path of sigma
-        adds up L^-1 times the steps, so that a turned problem is another run, and the principal axes, which only
-        `status` and `stopping` look at, are decomposed once in n generations.
+        pycma. "cholesky" is the triangular L with C = L L^T (Krause, Arbonès and Igel 2016, NIPS 29, without their
+        updates of L), a tenth of the work: from n = 40 on generations take two to five times less. C is learned as it
+        is otherwise, and members have its law. The path of sigma adds up L^-1 times the steps, so that a turned
+        problem is another run, and the principal axes, by which `status` and `stopping` judge, are decomposed once in n
+        generations.
 
     Computes in float64 where x64 is on; in float32 the condition of C is limited to about 1e7. Time a generation:
     O(population n^2), plus O(n^3) for the root every 1 / (10 n (c_1 + c_mu)) generations; memory O(n^2 + population n).

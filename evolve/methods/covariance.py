@@ -162,8 +162,8 @@ class Diagonal(Shape):
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """The diagonal of eq. 47."""
-        _, keep = step.decays(p)
-        variance = keep * self.scales**2 + p.c_1 * step.path**2 + p.c_mu * step.moments
+        _, left = step.decays(p)
+        variance = left * self.scales**2 + p.c_1 * step.path**2 + p.c_mu * step.moments
         # The guarantee of `balanced` is for the whole vector; one coordinate may still be pushed below zero.
         floor = jnp.finfo(self.scales.dtype).eps * self.scales**2
         return type(self)(_apart(jnp.sqrt(jnp.maximum(variance, floor)) / step.unit))
@@ -204,9 +204,9 @@ class Factors(WhitePath, Diagonal):
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """The scales times 2^((sum_i w_i z_i^2 - sum_i w_i) / 2), over the members and the path."""
-        c_1, keep = step.decays(p)
+        c_1, left = step.decays(p)
         squares = c_1 * step.path**2 + p.c_mu * step.moments
-        return type(self)(_apart(self.scales * jnp.exp2((squares - (1 - keep)) / 2) / step.unit))
+        return type(self)(_apart(self.scales * jnp.exp2((squares - (1 - left)) / 2) / step.unit))
 
 
 def _apart(scales: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -124,7 +124,7 @@ class CMA(Growing):
     def _guarded(
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""]
     ) -> CMAState:
-        if type(self).learn is not CMA.learn:
+        if type(self).learn is not CMA.learn or type(self).answer is not CMA.answer:
             return super()._guarded(state, population, losses, some)
         # Asked where it is made, a matrix that stays as it is is not copied: that would be a third of the time.
         return self._learned(state, population, losses, some)
@@ -154,7 +154,7 @@ class CMA(Growing):
         old = state.mean, state.sigma, state.path_sigma, state.path_c, state.generation, state.trail, state.elite
         mean, sigma, path_sigma, path_c, after, trail, elite = keep(sound, new, old)
         if self.min_std is not None:
-            shape = shape.widened(self._fitted("min_std", geometry) / sigma)
+            shape = shape.widened(jnp.where(sound, self._fitted("min_std", geometry) / sigma, 0.0))
         return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, trail, state.growth, elite)
 
     def inject(self, state: CMAState, population: Population, members: Params) -> Population:

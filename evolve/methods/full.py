@@ -120,9 +120,8 @@ class Triangular(Full):
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """By rank-one and rank-mu update (eq. 47); factored where it is due, and looked at every n generations."""
         covariance, basis, scales = self._next(step, p, len(self.units))
-        # Where C has become smaller, L is factored anew: to divide it would be a pass over it in every generation.
-        due = step.due(p.gap) | (step.sound & (step.unit != 1))
-        lower = refresh(due, _factor, covariance, self.lower)
+        due, moves = step.due(p.gap), step.sound & (step.unit != 1)
+        lower = refresh(due | moves, _renew, (covariance, self.lower, step.unit, due), self.lower)
         return Triangular(covariance, basis, scales, self.units, lower)
 
 
@@ -137,6 +136,12 @@ def _decompose(covariance: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Fl
     return covariance + lack * jnp.eye(values.shape[0], dtype=values.dtype), basis, jnp.sqrt(values + lack)
 
 
+def _renew(operand: tuple[Any, Any, Any, Any]) -> Float[Array, "n n"]:
+    """L of C where that is due, else L in the unit that C has now."""
+    covariance, lower, unit, due = operand
+    return refresh(due, _factor, covariance, lower / unit)
+
+
 def _factor(covariance: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """L."""
     lower = jax.lax.linalg.cholesky(covariance, symmetrize_input=False)
@@ -146,7 +151,7 @@ def _factor(covariance: Float[Array, "n n"]) -> Float[Array, "n n"]:
 def _mend(covariance: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """L where rounding has cost C its positive definiteness: of what `_decompose` makes of it, by orthogonal steps.
 
-    With D B^T = Q R, C is R^T R, and R^T is B D Q.
+    With D B^T = Q R, C is R^T R, and R^T is B D Q, whose numbers lie in memory as those of `_factor` do.
     """
     _, basis, scales = _decompose(covariance)
     orthogonal, upper = jnp.linalg.qr(scales[:, None] * basis.T)

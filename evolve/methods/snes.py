@@ -23,6 +23,8 @@ from evolve.methods.stopping import REASONS, Tolerances, check_stopping
 class SNES(Optimizer):
     """Separable NES: natural gradient steps of the mean and of each logarithmic standard deviation.
 
+    Algorithm 6 of Wierstra et al. (2014, JMLR 15).
+
     For many parameters, separable problems, and as the cheapest method that finds a step size for each parameter.
     It learns no rotation: for few dependent parameters take `XNES` or `CMAES`.
 

@@ -37,9 +37,11 @@ class UncertaintyHandling(Wrapper):
     evaluation counts in the budget.
 
     Every evaluation gets noise of its own, without which there would be no rank change to see. The method learns
-    from means, of the second evaluations too. The members evaluated again are the first ones, as in the paper, which
-    are as good as any where they are drawn alike; pycma takes half of them, and the best of the others. They are
-    evaluated where they are, not beside: noise comes from keys.
+    from means, of the second evaluations too, pycma from medians. Its `fmin2` leaves out `tolfacupx`, which widened
+    deviations may reach; a method with `stopping=Tolerances(tolfacupx=float("inf"))` does as well. The members
+    evaluated again are the first ones, as in the paper, which are as good as any where they are drawn alike; pycma
+    takes half of them, and the best of the others. They are evaluated where they are, not beside: noise comes from
+    keys.
 
     For losses whose noise cannot be shared among members, of unknown or varying strength. Where it can (a
     minibatch, the same episodes), common noise is usually worth more, and where one number of repeats serves

@@ -33,6 +33,8 @@ class XNESState(eqx.Module):
 class XNES(Optimizer):
     """Exponential NES: natural gradient steps of mean, step size and shape, each with a rate of its own.
 
+    Algorithm 5 of Wierstra et al. (2014, JMLR 15).
+
     Any rotation, any conditioning, and few settings, for up to a few hundred parameters. It follows the same natural
     gradient as `CMAES`, without evolution paths, which help the more the more parameters there are. Beyond some hundred
     take `SNES` or `CRFMNES`.

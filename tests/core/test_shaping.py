@@ -103,7 +103,7 @@ def test_however_many_they_are_the_weights_are_those_of_places(size, count):
 
 @pytest.mark.parametrize("size", [16, 256])
 def test_no_step_of_a_loss_is_repeated_for_the_comparisons(size):
-    """XLA would fuse it into them: one sine a member is what the program says, and what it computes."""
+    """XLA would fuse it into both kinds of them: one sine a member is what the program says."""
     program = jax.jit(lambda x: centered_ranks(jnp.sin(x))).lower(jnp.arange(float(size))).compile()
     assert program.cost_analysis()["transcendentals"] == size
 
