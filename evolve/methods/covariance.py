@@ -78,11 +78,7 @@ class Shape(eqx.Module):
 
     @abstractmethod
     def learned(self, step: Step, p: Parameters) -> "Shape":
-        """After a generation that is sound."""
-
-    def after(self, step: Step, p: Parameters) -> "Shape":
-        """After a generation: as it was where that is not sound."""
-        return keep(step.sound, self.learned(step, p), self)
+        """After a generation; as it was where that is not `sound`."""
 
     @abstractmethod
     def widened(self, least: Float[Array, " n"]) -> "Shape":
@@ -166,7 +162,8 @@ class Diagonal(Shape):
         variance = left * self.scales**2 + p.c_1 * step.path**2 + p.c_mu * step.moments
         # The guarantee of `balanced` is for the whole vector; one coordinate may still be pushed below zero.
         floor = jnp.finfo(self.scales.dtype).eps * self.scales**2
-        return type(self)(_apart(jnp.sqrt(jnp.maximum(variance, floor)) / step.unit))
+        learned = _apart(jnp.sqrt(jnp.maximum(variance, floor)) / step.unit)
+        return type(self)(keep(step.sound, learned, self.scales))
 
     def widened(self, least: Float[Array, " n"]) -> "Shape":
         """By larger scales."""
@@ -206,7 +203,8 @@ class Factors(WhitePath, Diagonal):
         """The scales times 2^((sum_i w_i z_i^2 - sum_i w_i) / 2), over the members and the path."""
         c_1, left = step.decays(p)
         squares = c_1 * step.path**2 + p.c_mu * step.moments
-        return type(self)(_apart(self.scales * jnp.exp2((squares - (1 - left)) / 2) / step.unit))
+        learned = _apart(self.scales * jnp.exp2((squares - (1 - left)) / 2) / step.unit)
+        return type(self)(keep(step.sound, learned, self.scales))
 
 
 def _apart(scales: Float[Array, " n"]) -> Float[Array, " n"]:

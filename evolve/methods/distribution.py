@@ -119,7 +119,7 @@ class CMA(Growing):
 
     def learn(self, state: CMAState, population: Population, losses: Float[Array, " size"]) -> CMAState:
         """Mean, paths, step size and shape (eqs. 41-47)."""
-        return self._learned(state, population, losses, None)
+        return self._learned(state, population, losses, True)
 
     def _guarded(
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""]
@@ -130,9 +130,9 @@ class CMA(Growing):
         return self._learned(state, population, losses, some)
 
     def _learned(
-        self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | None
+        self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> CMAState:
-        """`learn`; where it is told whether any member succeeded, it leaves the state as `_guarded` does."""
+        """`learn`, guarded; with `some` True others guard it."""
         p, geometry, elite = self._parameters(state), state.geometry, state.elite
         if elite is not None:
             population, losses, elite = *among(elite, state, population, losses), elite.after(population, losses)
@@ -145,9 +145,9 @@ class CMA(Growing):
         stalled = _stalls(length, state.generation, p, geometry.size) & self.waits
         local = state.shape.local(shift, white)
         path_c = follow(state.path_c, p.c_c, jnp.where(stalled, 0.0, mu_eff), local)  # eq. 45
-        sound = True if some is None else some & all_finite(geometry.cast(geometry.unravel(mean)))
+        sound = some is True or some & all_finite(geometry.cast(geometry.unravel(mean)))
         step = Step(moments, selection.total, white, mu_eff, path_c, stalled, state.generation, moved, sound)
-        shape, trail, path_c = state.shape.after(step, p), state.trail, state.shape.carried(path_c, moved)
+        shape, trail, path_c = state.shape.learned(step, p), state.trail, state.shape.carried(path_c, moved)
         if trail is not None and self.stopping is not None:
             trail = trail.after(selection.seen, mean, state.generation, self.stopping.tolxstagnation)
         new = mean, sigma, path_sigma, path_c, state.generation + 1, trail, elite

@@ -58,14 +58,10 @@ class Full(Shape):
         covariance, basis, scales = self._next(step, p, p.gap)
         return Full(covariance, basis, scales, self.units)
 
-    def after(self, step: Step, p: Parameters) -> "Shape":
-        """`learned`, which asks whether the generation is sound: a matrix that stays is not copied."""
-        return self.learned(step, p)
-
     def _next(
         self, step: Step, p: Parameters, gap: Any
     ) -> tuple[Float[Array, "n n"], Float[Array, "n n"], Float[Array, " n"]]:
-        """C, B and D, of which C is decomposed every `gap` generations."""
+        """C, B and D, of which C is decomposed every `gap` generations; a matrix that stays is not copied."""
         _, keep = step.decays(p)
         learned = keep * self.covariance + p.c_1 * jnp.outer(step.path, step.path) + p.c_mu * step.moments
         covariance = jnp.where(step.sound, learned / step.unit**2, self.covariance)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from evolve.core.checks import check_count
 from evolve.core.refresh import refresh
+from evolve.core.trees import keep
 from evolve.methods.cma_parameters import Parameters, Rates, default_population
 from evolve.methods.covariance import Shape, Step, WhitePath
 from evolve.methods.distribution import CMA
@@ -117,15 +118,15 @@ class Vectors(WhitePath):
         m, n = self.vectors.shape
         rates = jnp.minimum(_MOST, p.size / (n * 4.0 ** jnp.arange(m)))  # c_c,i
         rates = rates.astype(self.vectors.dtype)[:, None]
-        keep, gain = shares(rates, step.mu_eff)
+        left, gain = shares(rates, step.mu_eff)
         white, count = step.white, step.generation + 1
         # The products of the new vectors from those of the old ones: all of them anew would cost as much as coloring.
-        along = keep * jnp.matmul(self.vectors, white, precision="highest")[:, None]
-        gram = keep * self.gram * keep.T + along * gain.T + gain * along.T + jnp.sum(white**2) * gain * gain.T
-        vectors = keep * self.vectors + gain * white
+        along = left * jnp.matmul(self.vectors, white, precision="highest")[:, None]
+        gram = left * self.gram * left.T + along * gain.T + gain * along.T + jnp.sum(white**2) * gain * gain.T
+        vectors = left * self.vectors + gain * white
         new = type(self)(vectors, gram, count, self.units, self.scales, self.widths)
         gram, scales, widths = refresh(count % m == 0, Vectors._look, new, (gram, self.scales, self.widths))
-        return type(self)(vectors, gram, count, self.units, scales, widths)
+        return keep(step.sound, type(self)(vectors, gram, count, self.units, scales, widths), self)
 
     def widened(self, least: Float[Array, " n"]) -> "Shape":
         """By larger units."""

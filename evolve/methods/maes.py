@@ -52,10 +52,6 @@ class Matrix(WhitePath):
         matrix, scales = select(step.sound, (matrix, self.scales / step.unit), (self.matrix, self.scales))
         return type(self)(matrix, *refresh(step.due(p.gap), _look, matrix, (self.basis, scales)))
 
-    def after(self, step: Step, p: Parameters) -> "Shape":
-        """`learned`, which asks whether the generation is sound: a matrix that stays is not copied."""
-        return self.learned(step, p)
-
     def widened(self, least: Float[Array, " n"]) -> "Shape":
         """By longer rows."""
         return type(self)(self.matrix * jnp.maximum(1.0, least / self.deviations)[:, None], self.basis, self.scales)
