@@ -65,6 +65,24 @@ class Optimizer(eqx.Module):
     def ask(self, state: State, key: PRNGKeyArray) -> Population:
         """The members to evaluate. Reads the state, changes nothing."""
 
+    def inject(self, state: State, population: Population, members: Params) -> Population:
+        """A population in which members from elsewhere stand in the place of some, to be evaluated with the others.
+
+        Parameters
+        ----------
+        members
+            A tree like the parameters with a leading axis of at most as many as the smallest population has.
+
+        Raises
+        ------
+        TypeError
+            The method learns from what it has drawn alone.
+        ValueError
+            There are more of them.
+        """
+        name = type(self).__name__
+        raise TypeError(f"{name}.inject: it learns from its own members alone; take one of the CMA-ES family.")
+
     @abstractmethod
     def learn(self, state: State, population: Population, losses: Any) -> State:
         """The state after a generation; `losses` are finite, or +inf for failed members, and not all of them failed."""

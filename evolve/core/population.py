@@ -227,9 +227,7 @@ class Population(eqx.Module):
         TypeError
             The directions are drawn: the population comes from another method's `ask`.
         """
-        if not isinstance(self.directions, Stored):
-            raise TypeError("tell: this population's directions are drawn, not stored; it is not from this optimizer.")
-        return self.directions.tree
+        return stored(self.directions)
 
     def combine(self, weights: Float[Array, " size"]) -> Params:
         """sum_i weights_i * direction_i, in working precision, without forming all of them."""
@@ -244,6 +242,19 @@ class Population(eqx.Module):
         moves = jax.tree.leaves(direction, is_leaf=is_factored)
         each = zip(centers, moves, dtypes, strict=True)
         return structure.unflatten([_add(center, self.scale, move, dtype) for center, move, dtype in each])
+
+
+def stored(directions: Directions) -> Params:
+    """The tree of stored directions.
+
+    Raises
+    ------
+    TypeError
+        They are drawn.
+    """
+    if not isinstance(directions, Stored):
+        raise TypeError("tell: this population's directions are drawn, not stored; it is not from this optimizer.")
+    return directions.tree
 
 
 def _add(center: Array, scale: Float[Array, ""], move: Any, dtype: Any) -> Any:

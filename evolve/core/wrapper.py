@@ -7,6 +7,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from evolve.core.checks import check_kind
 from evolve.core.optimizer import Growing, Optimizer, State
+from evolve.core.population import Population
 from evolve.core.trees import Params
 
 
@@ -52,6 +53,10 @@ class Wrapper(Growing):
     def takes_turns(self, state: State) -> bool:
         """Where the method does."""
         return self.optimizer.takes_turns(state.inner)
+
+    def inject(self, state: State, population: Population, members: Params) -> Population:
+        """As the method does it."""
+        return self.optimizer.inject(state.inner, population, members)
 
     def answer(self, state: State) -> Params:
         """The method's."""

@@ -95,13 +95,16 @@ class Bounded(Wrapper):
         inner = self.optimizer.ask(state.inner, key)
         return mapped(inner, self._image(state, inner.geometry))
 
+    def inject(self, state: Any, population: Population, members: Params) -> Population:
+        """Where the members are the images of; from outside, of the nearest edge."""
+        geometry = population.geometry
+        image = self._image(state, geometry)
+        outside = jax.vmap(image.inverse)(geometry.working(as_arrays(members)))
+        return mapped(self.optimizer.inject(state.inner, self._own(state, population), outside), image)
+
     def learn(self, state: Any, population: Population, losses: Float[Array, " size"]) -> Any:
         """What the method learns of the members that it asked for."""
-        if isinstance(population.directions, Mapped):
-            inner = population.directions.inner
-        else:  # members were put in the place of those that were drawn
-            asked = self.optimizer.ask(state.inner, population.key)
-            inner = _drawn(asked, population, self._image(state, asked.geometry))
+        inner = self._own(state, population)
         return dataclasses.replace(state, inner=self.optimizer.learn(state.inner, inner, losses))
 
     def answer(self, state: Any) -> Params:
@@ -109,6 +112,14 @@ class Bounded(Wrapper):
         answer = self.optimizer.answer(state.inner)
         geometry = Geometry.of(answer)
         return geometry.cast(self._image(state, geometry)(geometry.working(answer)))
+
+    def _own(self, state: Any, population: Population) -> Population:
+        """The members that the method asked for."""
+        if isinstance(population.directions, Mapped):
+            return population.directions.inner
+        # Members were put in the place of those that were drawn.
+        asked = self.optimizer.ask(state.inner, population.key)
+        return _drawn(asked, population, self._image(state, asked.geometry))
 
     def _image(self, state: Any, geometry: Geometry) -> Image:
         """What maps members to where they are evaluated."""

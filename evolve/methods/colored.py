@@ -1,4 +1,4 @@
-"""Populations whose size is a number of the program: drawn, evaluated and summed a few at a time."""
+"""Populations whose size is a number of the program: drawn and evaluated a few at a time."""
 
 import math
 from collections.abc import Callable
@@ -12,11 +12,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from evolve.core import draws
 from evolve.core.population import KEPT, Directions, Stored
 from evolve.core.refresh import at_least, refresh
-from evolve.core.shaping import attracting, places
 from evolve.core.trees import Geometry, Params, float_dtype
 from evolve.methods.cma_parameters import Parameters
-from evolve.methods.mirrored import head, noise, winners_first
-from evolve.methods.stopping import quantiles
+from evolve.methods.mirrored import head, noise
 
 
 class Growth(eqx.Module):
@@ -204,65 +202,3 @@ class Held(Directions):
             Always.
         """
         raise TypeError("Held: only a window's directions are drawn; combine those of the whole population.")
-
-
-class Selection(eqx.Module):
-    """What a generation's losses say, beside the members' weights."""
-
-    mu_eff: Float[Array, ""]  # of the weights that move the mean: ties share theirs, a failed member's go to the others
-    total: Float[Array, ""]  # the sum of those that teach the shape
-    seen: Float[Array, " four"]  # `quantiles` of the losses
-
-
-def weigh(
-    losses: Float[Array, " size"], p: Parameters, mirrored: bool, count: Any = None
-) -> tuple[tuple[Float[Array, " size"], Float[Array, " size"]], Selection]:
-    """The members' weights that move the mean, and those that teach the shape, the negative ones among them.
-
-    With `count`, only so many members are in use, the first ones.
-    """
-    own = places(losses, count)
-    found = p.weights(*(places(winners_first(losses, count), count) if mirrored else own))
-    one, two = attracting(losses, found)
-    return (one, two), Selection(1 / jnp.sum(one**2), jnp.sum(two), quantiles(losses, own[0], p.size))
-
-
-def gather_some(
-    directions: Colored, losses: Float[Array, " most"], growth: Growth, part: Callable[..., Any]
-) -> tuple[Any, Selection]:
-    """`Colored.total` of `part`, by the weights of `weigh`, for a population that may grow.
-
-    Ranked are a block, a window, a window times a power of eight, or all, the fewest that hold the members in use: a
-    small population costs little, and there are few lengths to compile. `part` closes over no traced number.
-    """
-    p, lengths = growth.parameters, [growth.window]
-    while lengths[-1] < growth.most:
-        lengths.append(min(8 * lengths[-1], growth.most))
-
-    def weighed(length: int) -> Callable[[Any], Any]:
-        def selected(operand: tuple[Array, Parameters]) -> Any:
-            weights, selection = weigh(operand[0][:length], operand[1], growth.mirrored, operand[1].size)
-            return tuple(jnp.pad(each, (0, growth.most - length)) for each in weights), selection
-
-        return selected
-
-    def few(length: int) -> Callable[[Any], Any]:
-        # Not padded: those of a small population would be read by masked loads from among those of the largest, which
-        # are slow wherever nobody has touched the memory before.
-        def gathered(operand: tuple[Colored, Array, Parameters]) -> tuple[Any, Selection]:
-            directions, losses, p = operand
-            weights, selection = weigh(losses[:length], p, growth.mirrored, p.size)
-            return directions.total(p.size, weights, part), selection
-
-        return gathered
-
-    def many(operand: tuple[Colored, Array, Parameters]) -> tuple[Any, Selection]:
-        directions, losses, p = operand
-        index = jnp.sum(jnp.asarray(lengths[1:]) < p.size)
-        weights, selection = at_least(index, [weighed(length) for length in lengths[1:]], (losses, p))
-        return directions.total(p.size, weights, part), selection
-
-    small = sorted({growth.block, growth.window})
-    index = jnp.sum(jnp.asarray(small) < p.size)
-    branches = [few(length) for length in small] + [many] * (growth.most > growth.window)
-    return at_least(index, branches, (directions, losses, p))

@@ -15,8 +15,9 @@ from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, all_finite, begin, fitted, full, keep
 from evolve.methods.cma_parameters import Parameters, Rates, default_population, parameters
-from evolve.methods.colored import Colored, Growth, White, gather_some, weigh
+from evolve.methods.colored import Colored, Growth, White
 from evolve.methods.covariance import Shape, Step
+from evolve.methods.gather import drawn_from, gather_some, summed, weigh
 from evolve.methods.injection import Elite, among, injected
 from evolve.methods.mirrored import noise
 from evolve.methods.nes import follow, in_range
@@ -81,9 +82,6 @@ class CMA(Growing):
     def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> CMAState:
         """`init` for a restart."""
         del key
-        if self.elitist:
-            name = type(self).__name__
-            raise ValueError(f"{name}: with elitist=True the population cannot grow; restart it by regime='same'.")
         # A number that is known is one of NumPy's: else dozens of small programs would be compiled for it.
         return self._begin(*begin(self, params), spread, size if isinstance(size, jax.core.Tracer) else int(size), most)
 
@@ -160,17 +158,14 @@ class CMA(Growing):
     def inject(self, state: CMAState, population: Population, members: Params) -> Population:
         """A population with members from elsewhere in the place of its last ones, to be evaluated with the others.
 
-        Parameters
-        ----------
-        members
-            A tree like the parameters with a leading axis of at most `population.size`. One farther from the mean than
-            any drawn member would be is moved towards it (Hansen 2011, arXiv:1110.4181).
+        One farther from the mean than any drawn member would be is moved towards it (Hansen 2011, arXiv:1110.4181). A
+        bad one does not make the variance smaller where it lies, as in pycma.
         """
         count = jax.tree.leaves(members)[0].shape[0]
-        if count > population.size:
+        if count > population.least:
             name = type(self).__name__
-            raise ValueError(f"{name}.inject: there are {count} members for a population of {population.size}.")
-        return injected(state, population, members, population.size - count)
+            raise ValueError(f"{name}.inject: there are {count} members for a population of {population.least}.")
+        return injected(state, population, members, population.used - count)
 
     def answer(self, state: CMAState) -> Params:
         """The mean, the best estimate of the optimum under noise."""
@@ -228,19 +223,11 @@ class CMA(Growing):
             white = None if z is None else mean_weights @ z
             return mean_weights @ y, white, shape.moments(y, z, weights)
 
-        if state.growth is not None and isinstance(population.directions, Colored):
-            return gather_some(population.directions, losses, state.growth, part)
-        weights, selection = weigh(losses, p, self.mirrored, None if state.growth is None else p.size)
-        y = jax.vmap(state.geometry.ravel)(population.stored)
-        return part(state.shape, y, _white(state.shape, population, y), *weights), selection
-
-
-def _white(shape: Shape, population: Population, y: Float[Array, "size n"]) -> Float[Array, "size n"] | None:
-    """The noise that the members were made of, for a shape that learns from it."""
-    if not shape.keeps_white:
-        return None
-    kept = population.directions
-    return kept.white if isinstance(kept, White) else shape.whiten(y)  # members from elsewhere bring none
+        directions = population.directions
+        if state.growth is not None and isinstance(drawn_from(directions), Colored):
+            return gather_some(directions, losses, state.growth, part)
+        weights, selection = weigh(directions, losses, p, self.mirrored, None if state.growth is None else p.size)
+        return summed(directions, state.shape, state.geometry, population.used, weights, part), selection
 
 
 def _step_size(sigma: Float[Array, ""], growth: Float[Array, ""]) -> Float[Array, ""]:

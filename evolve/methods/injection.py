@@ -7,11 +7,69 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from evolve.core.population import Population
+from evolve.core.perturbation import Direction
+from evolve.core.population import Directions, Population, Stored
 from evolve.core.trees import Params, select
-from evolve.methods.colored import White
+
+
+class Injected(Directions):
+    """Those of another population, but for some members in a row that come from elsewhere."""
+
+    inner: Directions
+    rows: Stored
+    first: Int[Array, ""] | int  # the number of the first of them
+    count: int = eqx.field(static=True)
+
+    @property
+    def group(self) -> int:
+        """The inner directions'."""
+        return self.inner.group
+
+    @property
+    def block(self) -> int | None:
+        """The inner directions'."""
+        return self.inner.block
+
+    @property
+    def window(self) -> int | None:
+        """The inner directions'."""
+        return self.inner.window
+
+    def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Injected":
+        """Of those that are not from elsewhere a window's, drawn already."""
+        return dataclasses.replace(self, inner=self.inner.ahead(first, used))
+
+    def one(self, i: Int[Array, ""] | int) -> Direction:
+        """The member's own, or the row in its place."""
+        return select(self._here(jnp.asarray(i)), self._rows(jnp.asarray(i)), self.inner.one(i))
+
+    def batch(self, first: Int[Array, ""] | int, count: int) -> Direction:
+        """The members' own, and the rows in the place of some."""
+        places = first + jnp.arange(count)
+        own, rows = self.inner.batch(first, count), self._rows(places)
+        return jax.vmap(select)(self._here(places), rows, own)
+
+    def combine(self, weights: Float[Array, " n"]) -> Params:
+        """Each sum alone."""
+        own, theirs = self.divided(weights)
+        return jax.tree.map(jnp.add, self.inner.combine(own), self.rows.combine(theirs))
+
+    def foreign(self, i: Int[Array, "*any"]) -> Bool[Array, "*any"]:
+        """Which members come from elsewhere."""
+        return self._here(i) | self.inner.foreign(i) if isinstance(self.inner, Injected) else self._here(i)
+
+    def divided(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " count"]]:
+        """The weights of the inner members, zero where there is a row in their place, and of the rows."""
+        theirs = weights.at[self.first + jnp.arange(self.count)].get(mode="fill", fill_value=0)
+        return jnp.where(self._here(jnp.arange(len(weights))), 0, weights), theirs
+
+    def _here(self, i: Int[Array, "*any"]) -> Bool[Array, "*any"]:
+        return (i >= self.first) & (i < self.first + self.count)
+
+    def _rows(self, i: Int[Array, "*any"]) -> Direction:
+        return jax.tree.map(lambda leaf: leaf[jnp.clip(i - self.first, 0, self.count - 1)], self.rows.tree)
 
 
 class Elite(eqx.Module):
@@ -27,39 +85,36 @@ class Elite(eqx.Module):
 
     def after(self, population: Population, losses: Float[Array, " size"]) -> "Elite":
         """With one more generation."""
-        place = jnp.argmin(losses)
-        found = Elite(population.geometry.ravel(population.member(place)), losses[place].astype(self.loss.dtype))
-        return select(found.loss < self.loss, found, self)
+        place, loss = population.brief(lambda losses: (jnp.argmin(losses), jnp.min(losses)), losses)
+        better, loss = loss < self.loss, loss.astype(self.loss.dtype)
+        geometry = population.geometry
+        member = population.member_if(better, place, geometry.unravel(self.vector))
+        return Elite(geometry.ravel(member), jnp.where(better, loss, self.loss))
 
 
 def among(elite: Elite, state: Any, population: Population, losses: Float[Array, " size"]) -> tuple[Population, Array]:
     """The elite in the place of the worst member, where it is better than all."""
-    place = jnp.argmax(losses)
+
+    def ends(losses: Array, used: Any) -> tuple[Array, Array]:
+        return jnp.argmax(jnp.where(jnp.arange(len(losses)) < used, losses, -jnp.inf)), jnp.min(losses)
+
+    worst, best = population.brief(ends, losses, population.used)
+    wanted = elite.loss < best
     member = jax.tree.map(lambda leaf: leaf[None], population.geometry.unravel(elite.vector))
-    wanted = elite.loss < jnp.min(losses)
-    changed = injected(state, population, member, place).directions
-    directions = select(wanted, changed, population.directions)
-    told = jnp.where(wanted, losses.at[place].set(elite.loss.astype(losses.dtype)), losses)
-    return dataclasses.replace(population, directions=directions), told
+    told = jnp.where(wanted, losses.at[worst].set(elite.loss.astype(losses.dtype)), losses)
+    return injected(state, population, member, jnp.where(wanted, worst, population.size)), told
 
 
 def injected(state: Any, population: Population, members: Params, place: Int[Array, ""] | int) -> Population:
-    """The population with these members, a tree with a leading axis, from a place on.
+    """The population with these members, a tree with a leading axis, from a place on; beyond the last one, as it is.
 
     One that lies farther than a drawn member ever would is moved towards the mean, to c_y = sqrt(n) + 2n / (n + 2)
     standard deviations (Hansen 2011), lest it alone decide on the shape.
     """
     geometry = state.geometry
     y = (jax.vmap(geometry.ravel)(members) - state.mean) / state.sigma
-    z, n = state.shape.whiten(y), y.shape[1]
-    length = jnp.linalg.norm(z, axis=1, keepdims=True)
+    n = y.shape[1]
+    length = jnp.linalg.norm(state.shape.whiten(y), axis=1, keepdims=True)
     factor = jnp.minimum(1.0, (math.sqrt(n) + 2 * n / (n + 2)) / jnp.where(length > 0, length, 1.0))
-
-    def put(rows: Array, new: Array) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(rows, new.astype(rows.dtype), place, 0)
-
-    tree = jax.tree.map(put, population.stored, jax.vmap(geometry.unravel)(factor * y))
-    kept = dataclasses.replace(population.directions, tree=tree)
-    if isinstance(kept, White):
-        kept = dataclasses.replace(kept, white=put(kept.white, factor * z))
-    return dataclasses.replace(population, directions=kept)
+    rows = Stored(jax.vmap(geometry.unravel)(factor * y))
+    return dataclasses.replace(population, directions=Injected(population.directions, rows, place, len(y)))

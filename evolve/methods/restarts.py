@@ -113,6 +113,10 @@ class Restarts(Optimizer):
         """The run's own members."""
         return self.optimizer.ask(state.inner, key)
 
+    def inject(self, state: RestartsState, population: Population, members: Params) -> Population:
+        """Into the run that goes on."""
+        return self.optimizer.inject(state.inner, population, members)
+
     def learn(self, state: RestartsState, population: Population, losses: Float[Array, " size"]) -> RestartsState:
         """What the run learns; where that was its last generation, the next run begins."""
         place, best_loss = population.brief(lambda losses: (jnp.argmin(losses), jnp.min(losses)), losses)

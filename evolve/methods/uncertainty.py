@@ -12,7 +12,7 @@ from evolve.core.checks import check_between, check_count
 from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored
 from evolve.core.schedule import Scalar
-from evolve.core.trees import float_dtype
+from evolve.core.trees import Params, float_dtype
 from evolve.core.wrapper import Wrapper
 from evolve.methods.again import Again
 from evolve.methods.nes import in_range
@@ -99,14 +99,11 @@ class UncertaintyHandling(Wrapper):
         inner = self.optimizer.ask(state.inner, key)
         if inner.repeats is not None:
             raise ValueError("UncertaintyHandling: its optimizer handles uncertainty already; wrap it once.")
-        copies, block = self._copies(inner), inner.directions.block or 1
-        return dataclasses.replace(
-            inner,
-            directions=Again(inner.directions, inner.used, copies, inner.size),
-            size=inner.size + -(-copies // block) * block,
-            count=None if inner.count is None else inner.count + copies,
-            repeats=state.repeats.astype(jnp.int32),
-        )
+        return self._twice(state, inner)
+
+    def inject(self, state: UncertaintyState, population: Population, members: Params) -> Population:
+        """Among the method's members; they are evaluated again where they are among the first."""
+        return self._twice(state, self.optimizer.inject(state.inner, self._own(state, population), members))
 
     def learn(self, state: UncertaintyState, population: Population, losses: Float[Array, " size"]) -> UncertaintyState:
         """What the method learns from means, after the ranks of both evaluations were compared."""
@@ -142,6 +139,17 @@ class UncertaintyHandling(Wrapper):
     def more(self, state: UncertaintyState) -> Int[Array, ""]:
         """What they will cost in the next generation."""
         return Growing.more(self, state)
+
+    def _twice(self, state: UncertaintyState, inner: Population) -> Population:
+        """The method's population, and the first of its members again behind it."""
+        copies, block = self._copies(inner), inner.directions.block or 1
+        return dataclasses.replace(
+            inner,
+            directions=Again(inner.directions, inner.used, copies, inner.size),
+            size=inner.size + -(-copies // block) * block,
+            count=None if inner.count is None else inner.count + copies,
+            repeats=state.repeats.astype(jnp.int32),
+        )
 
     def _copies(self, inner: Population) -> int:
         size, group = inner.least, inner.directions.group
