@@ -6,38 +6,57 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core import draws
-from evolve.core.population import KEPT, Directions, Stored
+from evolve.core.population import KEPT, Directions, Population, Stored
 from evolve.core.refresh import at_least, refresh
-from evolve.core.trees import Geometry, Params, float_dtype
-from evolve.methods.cma_parameters import Parameters
+from evolve.core.trees import Geometry, Params, float_dtype, full
 from evolve.methods.mirrored import head, noise
 
 
 class Growth(eqx.Module):
     """A population that is another one in every restart."""
 
-    parameters: Parameters  # arrays
+    parameters: Any  # a named tuple of arrays: the `size`, and what follows from it
     most: int = eqx.field(static=True)  # members at most, a multiple of the block
     block: int = eqx.field(static=True)
     window: int = eqx.field(static=True)
     mirrored: bool = eqx.field(static=True)
 
     @classmethod
-    def of(cls, parameters: Parameters, most: int, block: int, mirrored: bool, n: int) -> "Growth":
-        """Up to eight blocks are drawn at once: of loops over few members, most of the time is the loop's.
+    def of(cls, rates: Callable[[Any, int], Any], size: Any, most: int, block: int, mirrored: bool, n: int) -> "Growth":
+        """With `rates(size, most)` as its parameters.
 
-        A window is kept from `ask` to `tell`, so there are fewer where they would be many numbers.
+        Up to eight blocks are drawn at once: of loops over few members, most of the time is the loop's. A window is
+        kept from `ask` to `tell`, so there are fewer where they would be many numbers.
         """
+        most = -(-most // block) * block
+        # A number that is known is one of NumPy's: else dozens of small programs would be compiled for it.
+        parameters = rates(size if isinstance(size, jax.core.Tracer) else int(size), most)
         count = math.gcd(8, most // block)
         while count > 1 and count * block * n > KEPT:
             count //= 2
         window = block * count
-        numbers = Parameters(*(jnp.asarray(number, float_dtype()) for number in parameters))
+        numbers = type(parameters)(*(jnp.asarray(number, float_dtype()) for number in parameters))
         return cls(numbers._replace(size=jnp.asarray(parameters.size, jnp.int32)), most, block, window, mirrored)
+
+    @property
+    def size(self) -> Int[Array, ""]:
+        """Members in use."""
+        return self.parameters.size
+
+    def population(self, center: Params, scale: Array, shape: Any, key: PRNGKeyArray, geometry: Geometry) -> Population:
+        """As many members along white noise that the shape has colored."""
+        drawn = Colored.of(shape, key, geometry, self, self.size)
+        return Population(center, scale, drawn, key, geometry, self.most, self.size)
+
+    @staticmethod
+    def more(growth: "Growth | None") -> Int[Array, ""]:
+        """Members beyond the smallest population's; none where it never grows."""
+        return full((), 0, jnp.int32) if growth is None else growth.size - growth.block
 
 
 class White(Stored):
@@ -132,7 +151,7 @@ class Colored(Directions):
         total = self.total(jnp.asarray(count), (weights,), lambda shape, y, z, weights: weights @ y)
         return self.geometry.unravel(total)
 
-    def total(self, count: Int[Array, ""], weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
+    def total(self, count: Int[Array, ""] | int, weights: tuple[Array, ...], part: Callable[..., Any]) -> Any:
         """The sum over windows of `part(shape, y, z, *weights)`, as far as `count` members reach.
 
         z is the white noise for a shape that keeps it, else None. The weights of members not in use are zero.

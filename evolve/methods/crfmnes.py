@@ -1,23 +1,41 @@
 """Cost-reduced fast moving natural evolution strategy, CR-FM-NES (Nomura and Ono 2022, arXiv:2201.11422)."""
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from evolve.core import draws
-from evolve.core.checks import check_population, check_positive
-from evolve.core.optimizer import Optimizer
 from evolve.core.population import Population, StoredPairs
-from evolve.core.schedule import Scalar
-from evolve.core.trees import Geometry, Params, begin, float_dtype, select
-from evolve.methods.cma_parameters import default_population
+from evolve.core.trees import Geometry, Params, select
+from evolve.methods.colored import Growth
+from evolve.methods.gather import summed
+from evolve.methods.mirrored import noise
+from evolve.methods.natural import Natural
 from evolve.methods.nes import follow, in_range, selection, table, usable
-from evolve.methods.stopping import REASONS, Spread, Tolerances, Watch, check_stopping, watched
+from evolve.methods.stopping import Spread, Tolerances
+from evolve.methods.watch import Watch, watched
+
+
+class OneAxis(eqx.Module):
+    """N(0, D (I + v v^T) D)."""
+
+    keeps_white: ClassVar[bool] = True
+
+    scales: Float[Array, " n"]  # D
+    axis: Float[Array, " n"]  # v
+
+    def color(self, z: Float[Array, "many n"]) -> Float[Array, "many n"]:
+        """D (I + v v^T)^(1/2) z."""
+        return _stretched(z, self.axis, 0.5) * self.scales
+
+    def whiten(self, y: Float[Array, "many n"]) -> Float[Array, "many n"]:
+        """Its inverse."""
+        return _stretched(y / self.scales, self.axis, -0.5)
 
 
 class CRFMNESState(eqx.Module):
@@ -31,9 +49,15 @@ class CRFMNESState(eqx.Module):
     path_c: Float[Array, " n"]
     geometry: Geometry
     watch: Watch | None  # None where nothing stops it
+    growth: Growth | None  # None where the population is the optimizer's own
+
+    @property
+    def shape(self) -> OneAxis:
+        """What makes directions of white noise."""
+        return OneAxis(self.scales, self.axis)
 
 
-class CRFMNES(Optimizer):
+class CRFMNES(Natural):
     """CR-FM-NES: a covariance of 2 n numbers, and step size rates that switch with the length of a path.
 
     Nomura and Ono (2022), arXiv:2201.11422, algorithm 1.
@@ -58,65 +82,65 @@ class CRFMNES(Optimizer):
     Computes in float64 where x64 is on. Time and memory a generation: O(population n).
     """
 
-    reasons: ClassVar[tuple[str, ...]] = REASONS
+    mirrored: ClassVar[bool] = True
 
-    sigma: Scalar = 0.3
-    population: int | None = eqx.field(static=True, default=None)
     stopping: Tolerances | None = None
 
-    def __check_init__(self) -> None:
-        check_positive(self, schedules=False, sigma=self.sigma)
-        if self.population is not None:
-            check_population(self, self.population, group=2)
-        check_stopping(self, self.stopping)
-
-    def init(self, params: Params, key: PRNGKeyArray) -> CRFMNESState:
+    def begun(
+        self, geometry: Geometry, start: Params, key: PRNGKeyArray, sigma: Float[Array, ""], growth: Growth | None
+    ) -> CRFMNESState:
         """Around the parameters, slightly longer along a random axis (algorithm 1, initialization)."""
-        geometry, start = begin(self, params)
         mean = geometry.ravel(start)
         axis = draws.normal(key, mean.shape, mean.dtype) / math.sqrt(geometry.size)
-        sigma, scales, zeros = jnp.asarray(self.sigma, mean.dtype), jnp.ones_like(mean), jnp.zeros_like(mean)
-        watch = Watch.start(self.stopping, mean, _deviations(sigma, scales, axis), self._size(geometry.size))
-        return CRFMNESState(mean, sigma, scales, axis, zeros, zeros, geometry, watch)
+        scales, zeros = jnp.ones_like(mean), jnp.zeros_like(mean)
+        watch = Watch.start(self.stopping, mean, _deviations(sigma, scales, axis), self.default_size(geometry.size))
+        return CRFMNESState(mean, sigma, scales, axis, zeros, zeros, geometry, watch, growth)
 
     def ask(self, state: CRFMNESState, key: PRNGKeyArray) -> Population:
         """Pairs m + sigma D y and m - sigma D y with y = (I + v v^T)^(1/2) z, z ~ N(0, I) (step 1)."""
-        n, unravel = state.geometry.size, state.geometry.unravel
-        size = self._size(n)
-        half = draws.normal(key, (size // 2, n), float_dtype())
-        y = _stretched(half, state.axis, 0.5)
-        directions = jnp.stack([y, -y], axis=1).reshape(size, n) * state.scales
+        geometry, unravel = state.geometry, state.geometry.unravel
+        if state.growth is not None:
+            return state.growth.population(unravel(state.mean), state.sigma, state.shape, key, geometry)
+        size = self.default_size(geometry.size)
+        directions = state.shape.color(noise(key, size, geometry.size, True))
         stored = StoredPairs(jax.vmap(unravel)(directions))
-        return Population(unravel(state.mean), state.sigma, stored, key, state.geometry, size)
+        return Population(unravel(state.mean), state.sigma, stored, key, geometry, size)
 
     def learn(self, state: CRFMNESState, population: Population, losses: Float[Array, " size"]) -> CRFMNESState:
         """Path and phase, mean, shape and step size (steps 4 to 8)."""
-        d = jax.vmap(state.geometry.ravel)(population.stored)
-        n, size = state.geometry.size, population.size
-        y = d / state.scales
-        z = _stretched(y, state.axis, -0.5)
-        chosen = selection(losses, d.dtype)
-        share = jnp.mean(jnp.isfinite(losses), dtype=d.dtype)
-        p = _Rates.of(n, size)
+        geometry, shape, n, count = state.geometry, state.shape, state.geometry.size, population.used
+        chosen = selection(population, losses)
+        share = jnp.sum(jnp.isfinite(losses), dtype=chosen.dtype) / count
+        p = self.rates(n, population.size, population.size) if state.growth is None else state.growth.parameters
+        steepness = p.steepness * jnp.sqrt(share)
 
+        def toward(shape: OneAxis, d: Array, z: Array, chosen: Array) -> tuple[Array, Array]:
+            return chosen @ z, chosen @ _far(z, steepness)
+
+        step, far = summed(population.directions, shape, geometry, count, (chosen,), toward)
         # Of the weights in use: ties share theirs, and a failed member's go to the others.
         mu_eff = 1 / jnp.sum(chosen**2)
-        path_sigma = follow(state.path_sigma, p.c_sigma, mu_eff, chosen @ z)
+        path_sigma = follow(state.path_sigma, p.c_sigma, mu_eff, step)
         length = jnp.linalg.norm(path_sigma)
         moving = length >= p.chi
-        weights = jnp.where(moving, _by_distance(chosen, z, p.steepness * jnp.sqrt(share)), chosen) - 1 / size
 
-        shift = weights @ d
+        def moments(shape: OneAxis, d: Array, z: Array, chosen: Array, used: Array) -> tuple[Any, ...]:
+            # Those that move the mean also grow with the distance, while it moves (step 4).
+            weights = jnp.where(moving, chosen * _far(z, steepness) / far, chosen) - used / count
+            growth = weights @ (jnp.sum(z**2, axis=1) / n - 1)
+            return weights @ d, growth, _Moments.of(d / shape.scales, weights, shape.axis)
+
+        used = population.in_use.astype(chosen.dtype)
+        shift, growth, taught = summed(population.directions, shape, geometry, count, (chosen, used), moments)
         path_c = follow(state.path_c, p.c_c, mu_eff, shift)
         # The path is one more member, with a weight of its own.
-        members = jnp.concatenate([y, (path_c / state.scales)[None]])
-        each = jnp.append(weights * p.shape_rate(share), p.c_1 * share)
-        scales, axis = _reshaped(state, members, each)
-        growth = weights @ (jnp.sum(z**2, axis=1) / n - 1)
-        sigma = in_range(state.sigma * jnp.exp(p.step_rate(length, share) / 2 * growth))
+        own = _Moments.of((path_c / state.scales)[None], jnp.reshape(p.c_1 * share, 1), state.axis)
+        rate = p.shape_rate(n, share)
+        scales, axis = _reshaped(state, jax.tree.map(lambda many, one: rate * many + one, taught, own))
+        sigma = in_range(state.sigma * jnp.exp(p.step_rate(n, length, share) / 2 * growth))
         mean = state.mean + state.sigma * shift
-        watch = watched(state.watch, self.stopping, losses, mean)
-        return CRFMNESState(mean, sigma, scales, axis, path_sigma, path_c, state.geometry, watch)
+        watch = watched(state.watch, self.stopping, population, losses, mean)
+        return CRFMNESState(mean, sigma, scales, axis, path_sigma, path_c, geometry, watch, state.growth)
 
     def answer(self, state: CRFMNESState) -> Params:
         """The mean."""
@@ -126,47 +150,43 @@ class CRFMNES(Optimizer):
         """Step size, and a bound of the condition number of the covariance."""
         return {"sigma": state.sigma, "condition": _condition(state.scales, state.axis)}
 
-    def stop(self, state: CRFMNESState) -> Int[Array, ""]:
-        """The first criterion of `stopping` that holds."""
-        if self.stopping is None or state.watch is None:
-            return super().stop(state)
+    def spread(self, state: CRFMNESState) -> Spread:
+        """Deviations of the coordinates, and the path."""
         deviations = _deviations(state.sigma, state.scales, state.axis)
-        return state.watch.reason(self.stopping, Spread(state.mean, deviations, state.sigma * state.path_c))
+        return Spread(state.mean, deviations, state.sigma * state.path_c)
 
-    def _size(self, n: int) -> int:
-        usual = default_population(n)
-        return usual + usual % 2 if self.population is None else int(self.population)
-
-
-class _Rates(NamedTuple):
-    """What follows from dimension and population (Nomura and Ono 2022, table 1). `share`: of members that count."""
-
-    n: int
-    size: int
-    c_sigma: float
-    c_c: float
-    c_1: float
-    chi: float  # the expected length of a standard normal vector
-    steepness: float  # alpha_dist of a population without failures
-
-    @classmethod
-    def of(cls, n: int, size: int) -> "_Rates":
-        """All of them, from the weights of a population without ties and failures."""
-        mu_eff = float(1 / np.sum(table(size) ** 2))
+    def rates(self, n: int, size: Any, most: int) -> "_Rates":
+        """Those of table 1, from the weights of a population without ties and failures."""
+        xp = jnp if isinstance(size, jax.Array) else np
+        mu_eff = 1 / xp.sum(table(size, most) ** 2)
         c_sigma = (mu_eff + 2) / (n + mu_eff + 5)
         c_c = (4 + mu_eff / n) / (n + 4 + 2 * mu_eff / n)
         # Below six dimensions the paper's rate is not positive: the path then teaches nothing.
         c_1 = 2 / ((n + 1.3) ** 2 + mu_eff) * max(0, n - 5) / 6
         chi = math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2))
-        return cls(n, size, c_sigma, c_c, c_1, chi, _steepness(n) * min(1.0, math.sqrt(size / n)))
+        steepness = _steepness(n) * xp.minimum(1.0, xp.sqrt(size / mu_eff.dtype.type(n)))
+        found = _Rates(size, c_sigma, c_c, c_1, chi, steepness)
+        # Plain numbers are constants of the compiled program.
+        return found if xp is jnp else _Rates(*map(float, found))._replace(size=size)
 
-    def shape_rate(self, share: Float[Array, ""]) -> Float[Array, ""]:
+
+class _Rates(NamedTuple):
+    """What follows from dimension and population (Nomura and Ono 2022, table 1). `share`: of members that count."""
+
+    size: Any
+    c_sigma: Any
+    c_c: Any
+    c_1: Any
+    chi: Any  # the expected length of a standard normal vector
+    steepness: Any  # alpha_dist of a population without failures
+
+    def shape_rate(self, n: int, share: Float[Array, ""]) -> Float[Array, ""]:
         """eta_B."""
-        return jnp.tanh((jnp.minimum(0.02 * self.size * share, 3 * math.log(self.n)) + 5) / (0.23 * self.n + 25))
+        return jnp.tanh((jnp.minimum(0.02 * self.size * share, 3 * math.log(n)) + 5) / (0.23 * n + 25))
 
-    def step_rate(self, length: Float[Array, ""], share: Float[Array, ""]) -> Float[Array, ""]:
+    def step_rate(self, n: int, length: Float[Array, ""], share: Float[Array, ""]) -> Float[Array, ""]:
         """eta_sigma: moving, stagnating or converging, by the length of the path (step 5)."""
-        n, members = self.n, self.size * share
+        members = self.size * share
         stagnating = jnp.tanh((0.024 * members + 0.7 * n + 20) / (n + 12))
         converging = 2 * jnp.tanh((0.025 * members + 0.75 * n + 10) / (n + 4))
         return jnp.where(length >= self.chi, 1.0, jnp.where(length >= 0.1 * self.chi, stagnating, converging))
@@ -182,11 +202,10 @@ def _steepness(n: int) -> float:
     return (low + high) / 2
 
 
-def _by_distance(chosen: Float[Array, " size"], z: Float[Array, "size n"], steepness: Array) -> Float[Array, " size"]:
-    """Weights that also grow with exp(alpha |z|) (step 4); less the largest exponent, nothing overflows."""
-    exponent = steepness * jnp.linalg.norm(z, axis=1)
-    far = chosen * jnp.exp(exponent - jnp.max(exponent, where=chosen > 0, initial=-jnp.inf))
-    return far / jnp.sum(far)
+def _far(z: Float[Array, "size n"], steepness: Array) -> Float[Array, " size"]:
+    """exp(alpha |z|) up to a factor (step 4), limited, so that no member from elsewhere overflows."""
+    exponent = steepness * (jnp.linalg.norm(z, axis=1) - math.sqrt(z.shape[1]))
+    return jnp.exp(jnp.clip(exponent, -50, 50))
 
 
 def _stretched(z: Float[Array, "size n"], axis: Float[Array, " n"], power: float) -> Float[Array, "size n"]:
@@ -196,16 +215,29 @@ def _stretched(z: Float[Array, "size n"], axis: Float[Array, " n"], power: float
     return z + (jnp.power(1 + length**2, power) - 1) * jnp.outer(z @ unit, unit)
 
 
-def _reshaped(
-    state: CRFMNESState, members: Float[Array, "many n"], weights: Float[Array, " many"]
-) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+class _Moments(NamedTuple):
+    """Sums over members y, in units of D, by weights; with v = axis / |axis|."""
+
+    products: Float[Array, " n"]  # of (y v) y
+    along: Float[Array, ""]  # of (y v)^2
+    squares: Float[Array, " n"]  # of y^2, each coordinate its own
+    total: Float[Array, ""]
+
+    @classmethod
+    def of(cls, y: Float[Array, "many n"], weights: Float[Array, " many"], axis: Float[Array, " n"]) -> "_Moments":
+        """All of them, in O(many n)."""
+        along = y @ (axis / jnp.sqrt(axis @ axis))
+        return cls((weights * along) @ y, weights @ along**2, weights @ y**2, jnp.sum(weights))
+
+
+def _reshaped(state: CRFMNESState, taught: _Moments) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """D and v after their natural gradient step, det(D (I + v v^T) D) = 1 (steps 6 and 7); or those of before.
 
     The paper's step is linear, and far off where long axes lie across the coordinates, or v is short. So v moves by no
     more than 1.5 times its length, the whole step being shortened (VD-CMA has such a limit: Akimoto et al. 2014), and a
     step is not taken that would take more than 0.6 of a scale away, or lead to a condition that is not usable.
     """
-    t, s = _natural_gradient(members, weights, state.axis)
+    t, s = _natural_gradient(taught, state.axis)
     length = jnp.linalg.norm(state.axis)
     step = 1 / jnp.maximum(1, jnp.linalg.norm(t) / (1.5 * length**2))
     axis, scales = state.axis + step * t / length, state.scales * (1 + step * s)
@@ -216,22 +248,19 @@ def _reshaped(
     return select(good & near, (scales, axis), (state.scales, state.axis))
 
 
-def _natural_gradient(
-    y: Float[Array, "many n"], weights: Float[Array, " many"], axis: Float[Array, " n"]
-) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+def _natural_gradient(taught: _Moments, axis: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """The sums of |v| t and s over members: directions of v, and of log D (Akimoto et al. 2014, theorem 3.6).
 
-    Both are linear in squares and products of y, which are summed first: O(many n) there, O(n) from there on.
+    Both are linear in squares and products of members, which are summed first: O(n) from there on.
     """
     v2 = axis @ axis
     v, gamma = axis / jnp.sqrt(v2), 1 + v2
-    along, total = y @ v, jnp.sum(weights)
-    products = (weights * along) @ y
-    t = products - v * (weights @ along**2 + gamma * total) / 2
+    products, along, squares, total = taught
+    t = products - v * (along + gamma * total) / 2
     alpha = jnp.minimum(1, jnp.sqrt(v2**2 + (2 * gamma - jnp.sqrt(gamma)) / jnp.max(v**2)) / (2 + v2))
     b = 2 * alpha**2 - (1 - alpha**2) * v2**2 / gamma
     inverse = 1 / (2 - (b + 2 * alpha**2) * v**2)
-    s = weights @ y**2 - v2 / gamma * v * products - total
+    s = squares - v2 / gamma * v * products - total
     s = s - alpha / gamma * ((2 + v2) * v * t - v2 * v**2 * (v @ t))
     s = inverse * (s - b * v**2 * (s @ (inverse * v**2)) / (1 + b * (v**2 @ (inverse * v**2))))
     return t - alpha * ((2 + v2) * v * s - v * (v**2 @ s)), s

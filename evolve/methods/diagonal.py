@@ -1,7 +1,7 @@
 """A normal distribution with a standard deviation for each coordinate, drawn and never stored (SNES, PGPE)."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,10 +11,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from evolve.core.lowrank import form
 from evolve.core.perturbation import Direction, Perturbation, weighted_sum
 from evolve.core.population import Drawn, Population, Stored
-from evolve.core.schedule import Scalar
-from evolve.core.trees import Geometry, Params, begin
+from evolve.core.trees import Geometry, Params
+from evolve.methods.colored import Colored, Growth
 from evolve.methods.nes import in_range
-from evolve.methods.stopping import Spread, Tolerances, Watch, watched
+from evolve.methods.stopping import Spread, Tolerances
+from evolve.methods.watch import Watch, watched
 
 
 class Scaled(Perturbation):
@@ -68,22 +69,35 @@ class Squared(Perturbation):
         return weighted_sum(weights, _squares(batch))
 
 
+class Scales(eqx.Module):
+    """N(0, diag(scales^2)) over flat vectors."""
+
+    keeps_white: ClassVar[bool] = True
+
+    scales: Float[Array, " n"]
+
+    def color(self, z: Float[Array, "many n"]) -> Float[Array, "many n"]:
+        """D z."""
+        return z * self.scales
+
+
 class Diagonal(eqx.Module):
     """N(center, diag(sigma^2)): two trees in working precision.
 
-    Directions are redrawn for every sum over them, unless they are few: memory is O(size), whatever the population.
+    Directions are redrawn for every sum over them, unless they are few: memory is O(size), whatever the population. Of
+    one that may grow, a window is kept.
     """
 
     center: Params
     sigma: Params
     geometry: Geometry
     watch: Watch | None = None  # None where nothing stops the method
+    growth: Growth | None = None  # None where the population is the optimizer's own
 
     @classmethod
-    def around(cls, owner: Any, params: Params, sigma: Scalar) -> "Diagonal":
-        """The isotropic one around the parameters that a method was given."""
-        geometry, center = begin(owner, params)
-        return cls(center, jax.tree.map(lambda leaf: jnp.full_like(leaf, sigma), center), geometry)
+    def around(cls, geometry: Geometry, center: Params, sigma: Any, growth: Growth | None = None) -> "Diagonal":
+        """The isotropic one around a tree in working precision."""
+        return cls(center, jax.tree.map(lambda leaf: jnp.full_like(leaf, sigma), center), geometry, growth=growth)
 
     def watching(self, tolerances: Tolerances | None, size: int) -> "Diagonal":
         """With what stopping needs to remember of populations of this size."""
@@ -95,8 +109,20 @@ class Diagonal(eqx.Module):
     def population(self, inner: Perturbation, key: PRNGKeyArray, size: int) -> Population:
         """Members along the inner perturbation's directions."""
         scale, relative = self._axes()
+        if self.growth is not None:
+            scales = Scales(self.geometry.ravel(relative))
+            return self.growth.population(self.center, scale, scales, key, self.geometry)
         directions = Drawn.of(Scaled(inner, relative), key, self.geometry, size)
         return Population(self.center, scale, directions, key, self.geometry, size)
+
+    def moments(self, population: Population, weights: Float[Array, " size"]) -> tuple[Params, Params]:
+        """`first` and `second`."""
+        drawn, geometry = population.directions, self.geometry
+        if not isinstance(drawn, Colored):
+            return self.first(population, weights), self.second(population, weights)
+        sums = drawn.total(population.used, (weights,), lambda shape, y, z, weights: (weights @ z, weights @ z**2))
+        first, second = (geometry.working(geometry.unravel(total)) for total in sums)
+        return first, second
 
     def first(self, population: Population, weights: Float[Array, " size"]) -> Params:
         """sum_i weights_i z_i with z the members' distances from the center in standard deviations."""
@@ -121,19 +147,17 @@ class Diagonal(eqx.Module):
         least = jax.tree.map(lambda sd: longest.astype(sd.dtype) * jnp.finfo(sd.dtype).eps ** 2, sigma)
         return dataclasses.replace(self, center=center, sigma=jax.tree.map(jnp.maximum, sigma, least))
 
-    def told(self, tolerances: Tolerances | None, losses: Float[Array, " size"]) -> "Diagonal":
+    def told(self, tolerances: Tolerances | None, population: Population, losses: Float[Array, " size"]) -> "Diagonal":
         """What stopping remembers, with the losses that led here."""
         if self.watch is None:
             return self
-        watch = watched(self.watch, tolerances, losses, self.geometry.ravel(self.center))
+        watch = watched(self.watch, tolerances, population, losses, self.geometry.ravel(self.center))
         return dataclasses.replace(self, watch=watch)
 
-    def stop(self, tolerances: Tolerances | None) -> Int[Array, ""]:
-        """The first criterion that holds."""
-        if self.watch is None or tolerances is None:
-            return jnp.zeros((), jnp.int32)
-        mean, deviations = (self.geometry.ravel(tree) for tree in (self.center, self.sigma))
-        return self.watch.reason(tolerances, Spread(mean, deviations))
+    @property
+    def spread(self) -> Spread:
+        """What stopping asks about it."""
+        return Spread(*(self.geometry.ravel(tree) for tree in (self.center, self.sigma)))
 
     def answer(self) -> Params:
         """The center, in the user's dtypes."""

@@ -1,11 +1,11 @@
 """What the CMA-ES family shares: a normal distribution that follows its paths (Hansen 2016, arXiv:1604.00772)."""
 
+import functools
 from abc import abstractmethod
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
-import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -82,17 +82,15 @@ class CMA(Growing):
     def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> CMAState:
         """`init` for a restart."""
         del key
-        # A number that is known is one of NumPy's: else dozens of small programs would be compiled for it.
-        return self._begin(*begin(self, params), spread, size if isinstance(size, jax.core.Tracer) else int(size), most)
+        return self._begin(*begin(self, params), spread, size, most)
 
     def _begin(self, geometry: Geometry, start: Params, spread: Any, size: Any = None, most: int = 0) -> CMAState:
         """With a population of `size` that may grow to `most`, or with the optimizer's own."""
         mean, growth = geometry.ravel(start), None
         if size is not None:
             block = self.default_size(geometry.size)
-            most = -(-most // block) * block
-            constants = self._constants(geometry.size, size, most)
-            growth = Growth.of(constants, most, block, self.mirrored, geometry.size)
+            rates = functools.partial(self._constants, geometry.size)
+            growth = Growth.of(rates, size, most, block, self.mirrored, geometry.size)
         deviations = jnp.ones_like(mean) if self.stds is None else self._fitted("stds", geometry)
         sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
         shape, generation = self._shape(deviations), full((), 0, jnp.int32)
@@ -106,8 +104,7 @@ class CMA(Growing):
         geometry, growth = state.geometry, state.growth
         center = geometry.unravel(state.mean)
         if growth is not None:
-            drawn = Colored.of(state.shape, key, geometry, growth, growth.parameters.size)
-            return Population(center, state.sigma, drawn, key, geometry, growth.most, growth.parameters.size)
+            return growth.population(center, state.sigma, state.shape, key, geometry)
         size = self.default_size(geometry.size)
         z = noise(key, size, geometry.size, self.mirrored)
         tree = jax.vmap(geometry.unravel)(state.shape.color(z))
@@ -183,7 +180,7 @@ class CMA(Growing):
             return super().stop(state)
         n, shape = state.geometry.size, state.shape
         first = self.default_size(n)
-        size = first if state.growth is None else state.growth.parameters.size
+        size = first if state.growth is None else state.growth.size
         creep = state.sigma / jnp.max(shape.axes) / self.sigma
         axis = state.sigma * shape.axis(state.generation % n)
         path, deviations = (state.sigma * part for part in (shape.outward(state.path_c), shape.deviations))
@@ -192,7 +189,7 @@ class CMA(Growing):
 
     def more(self, state: CMAState) -> Int[Array, ""]:
         """The members of a grown population beyond the smallest."""
-        return full((), 0, jnp.int32) if state.growth is None else state.growth.parameters.size - state.growth.block
+        return Growth.more(state.growth)
 
     def _fitted(self, option: str, geometry: Geometry) -> Float[Array, " n"]:
         """An option that has a number for each coordinate."""

@@ -1,32 +1,46 @@
 """What evolution strategies share: weights by rank, evolution paths, and bounds that keep a distribution usable."""
 
-import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from evolve.core.population import Population
 from evolve.core.shaping import recombination
+from evolve.core.trees import float_dtype
 
 
-def selection(losses: Float[Array, " size"], dtype: np.dtype) -> Float[Array, " size"]:
+def selection(population: Population, losses: Float[Array, " size"]) -> Float[Array, " size"]:
     """max(0, log(size / 2 + 1) - log(rank)), divided by their sum (Wierstra et al. 2014, section 3.1).
 
-    Ties share theirs, and a failed member's go to the others.
+    Ties share theirs, and a failed member's go to the others. Members that are not in use weigh nothing.
     """
-    return recombination(losses, table(losses.shape[0]).astype(dtype))
+    size = population.size
+
+    def ranked(losses: Array, count: Any) -> Float[Array, " size"]:
+        some = len(losses)
+        each = table(some if count is None else count, some).astype(float_dtype())
+        return jnp.pad(recombination(losses, each, count), (0, size - some))
+
+    return population.brief(ranked, losses, population.count)
 
 
-def table(size: int) -> np.ndarray:
-    """The weights of `selection` by rank, best first, where nobody ties or fails."""
-    raw = np.maximum(0, math.log(size / 2 + 1) - np.log(np.arange(1, size + 1)))
+def table(size: Any, length: int) -> Any:
+    """The weights of `selection` by rank, best first, where nobody ties or fails; zero beyond the size.
+
+    That may be a traced number of at most `length`.
+    """
+    xp, size = (jnp, size.astype(float_dtype())) if isinstance(size, jax.Array) else (np, size)
+    raw = xp.maximum(0, xp.log(size / 2 + 1) - xp.log(xp.arange(1, length + 1)))
     return raw / raw.sum()
 
 
-def utilities(losses: Float[Array, " size"], dtype: np.dtype) -> Float[Array, " size"]:
+def utilities(population: Population, losses: Float[Array, " size"]) -> Float[Array, " size"]:
     """`selection` less 1 / size: they sum to zero, so that nothing drifts where nothing is selected."""
-    return selection(losses, dtype) - 1 / losses.shape[0]
+    weights = selection(population, losses)
+    return weights - population.in_use.astype(weights.dtype) / population.used
 
 
 def in_range(sigma: Float[Array, "*any"]) -> Float[Array, "*any"]:

@@ -16,7 +16,7 @@ from evolve.core.perturbation import Antithetic
 from evolve.core.population import Population
 from evolve.core.schedule import Scalar
 from evolve.core.shaping import Shaping, centered_ranks
-from evolve.core.trees import Params, scaled, select
+from evolve.core.trees import Params, begin, scaled, select
 from evolve.methods.clipup import ClipUp
 from evolve.methods.diagonal import Diagonal
 from evolve.methods.stopping import REASONS, Tolerances, check_stopping
@@ -93,7 +93,7 @@ class PGPE(Optimizer):
     def init(self, params: Params, key: PRNGKeyArray) -> PGPEState:
         """The isotropic normal distribution around the parameters."""
         del key
-        normal = Diagonal.around(self, params, self.sigma).watching(self.stopping, int(self.population))
+        normal = Diagonal.around(*begin(self, params), self.sigma).watching(self.stopping, int(self.population))
         return PGPEState(normal, self._update(normal.geometry.size).init(normal.center))
 
     def ask(self, state: PGPEState, key: PRNGKeyArray) -> Population:
@@ -121,7 +121,7 @@ class PGPE(Optimizer):
 
         factors = jax.tree.map(factor, state.normal.second(population, above))
         center = jax.tree.map(jnp.add, state.normal.center, move)
-        learned = PGPEState(state.normal.moved(center, factors).told(self.stopping, losses), update)
+        learned = PGPEState(state.normal.moved(center, factors).told(self.stopping, population, losses), update)
         return select(jnp.any(counted), learned, state)  # without a whole pair nothing is known
 
     def answer(self, state: PGPEState) -> Params:
@@ -134,7 +134,10 @@ class PGPE(Optimizer):
 
     def stop(self, state: PGPEState) -> Int[Array, ""]:
         """The first criterion of `stopping` that holds."""
-        return state.normal.stop(self.stopping)
+        normal = state.normal
+        if self.stopping is None or normal.watch is None:
+            return super().stop(state)
+        return normal.watch.reason(self.stopping, normal.spread)
 
     def _update(self, n: int) -> optax.GradientTransformationExtraArgs:
         if self.update is not None:

@@ -69,9 +69,10 @@ class Restarts(Optimizer):
         Where a run starts: a function of (key, first start), such as `Uniform(-4, 4)`; by default where the first did.
 
     The populations of "ipop" and "bipop" are drawn, evaluated and summed a few at a time, so that one program serves
-    them all and a small one costs little; the method must be `Growing` (the CMA-ES family). The regimes are those of
-    pycma 4.5 (`fmin2`). Time a generation: the method's, for the members in use. Memory: the method's, and one number
-    for each member of the largest population.
+    them all and a small one costs little; the method must be `Growing` (the CMA-ES family, `XNES`, `SNES`, `CRFMNES`,
+    and wrappers around them; the shaping of `PGPE` is made for one size). The regimes are those of pycma 4.5 (`fmin2`).
+    Time a generation: the method's, for the members in use. Memory: the method's, and one number for each member of the
+    largest population.
 
     For multimodal problems, and where one run may end in the wrong place. A method that never stops by itself has
     nothing to restart.

@@ -1,26 +1,24 @@
 """Separable natural evolution strategy (Schaul, Glasmachers and Schmidhuber 2011; Wierstra et al. 2014, JMLR 15)."""
 
 import math
-from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from evolve.core.checks import check_population, check_positive
-from evolve.core.optimizer import Optimizer
+from evolve.core.checks import check_positive
 from evolve.core.perturbation import Gaussian
 from evolve.core.population import Population
 from evolve.core.schedule import Scalar
-from evolve.core.trees import Params, float_dtype
-from evolve.methods.cma_parameters import default_population
+from evolve.core.trees import Geometry, Params
+from evolve.methods.colored import Growth
 from evolve.methods.diagonal import Diagonal
+from evolve.methods.natural import Natural
 from evolve.methods.nes import utilities
-from evolve.methods.stopping import REASONS, Tolerances, check_stopping
+from evolve.methods.stopping import Spread, Tolerances
 
 
-class SNES(Optimizer):
+class SNES(Natural):
     """Separable NES: natural gradient steps of the mean and of each logarithmic standard deviation.
 
     Algorithm 6 of Wierstra et al. (2014, JMLR 15).
@@ -49,35 +47,30 @@ class SNES(Optimizer):
     memory O(n), for directions are redrawn.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = REASONS
-
-    sigma: Scalar = 0.3
-    population: int | None = eqx.field(static=True, default=None)
     mean_rate: Scalar = 1.0
     sigma_rate: Scalar | None = None
     stopping: Tolerances | None = None
 
     def __check_init__(self) -> None:
-        check_positive(self, schedules=False, sigma=self.sigma, mean_rate=self.mean_rate)
-        if self.population is not None:
-            check_population(self, self.population)
+        check_positive(self, schedules=False, mean_rate=self.mean_rate)
         if self.sigma_rate is not None:
             check_positive(self, schedules=False, sigma_rate=self.sigma_rate)
-        check_stopping(self, self.stopping)
 
-    def init(self, params: Params, key: PRNGKeyArray) -> Diagonal:
+    def begun(
+        self, geometry: Geometry, start: Params, key: PRNGKeyArray, sigma: Float[Array, ""], growth: Growth | None
+    ) -> Diagonal:
         """The isotropic normal distribution around the parameters."""
         del key
-        normal = Diagonal.around(self, params, self.sigma)
-        return normal.watching(self.stopping, self._size(normal.geometry.size))
+        normal = Diagonal.around(geometry, start, sigma, growth)
+        return normal.watching(self.stopping, self.default_size(geometry.size))
 
     def ask(self, state: Diagonal, key: PRNGKeyArray) -> Population:
         """x_i = mu + sigma s_i with s_i ~ N(0, I) (Wierstra et al. 2014, algorithm 6)."""
-        return state.population(Gaussian(), key, self._size(state.geometry.size))
+        return state.population(Gaussian(), key, self.default_size(state.geometry.size))
 
     def learn(self, state: Diagonal, population: Population, losses: Float[Array, " size"]) -> Diagonal:
         """To mu + eta_mu sigma sum_i u_i s_i and sigma exp(eta_sigma / 2 sum_i u_i (s_i^2 - 1)) (algorithm 6)."""
-        n, u = state.geometry.size, utilities(losses, float_dtype())
+        n, u = state.geometry.size, utilities(population, losses)
         rate = (3 + math.log(n)) / (5 * math.sqrt(n)) if self.sigma_rate is None else self.sigma_rate
         half = jnp.asarray(rate) / 2
 
@@ -87,8 +80,9 @@ class SNES(Optimizer):
         def factor(squares: Array) -> Array:
             return jnp.exp(half.astype(squares.dtype) * (squares - jnp.sum(u).astype(squares.dtype)))
 
-        center = jax.tree.map(shifted, state.center, state.sigma, state.first(population, u))
-        return state.moved(center, jax.tree.map(factor, state.second(population, u))).told(self.stopping, losses)
+        first, second = state.moments(population, u)
+        center = jax.tree.map(shifted, state.center, state.sigma, first)
+        return state.moved(center, jax.tree.map(factor, second)).told(self.stopping, population, losses)
 
     def answer(self, state: Diagonal) -> Params:
         """The mean."""
@@ -98,9 +92,6 @@ class SNES(Optimizer):
         """Standard deviations: their geometric mean, the largest, and the square of largest over smallest."""
         return state.status()
 
-    def stop(self, state: Diagonal) -> Int[Array, ""]:
-        """The first criterion of `stopping` that holds."""
-        return state.stop(self.stopping)
-
-    def _size(self, n: int) -> int:
-        return default_population(n) if self.population is None else int(self.population)
+    def spread(self, state: Diagonal) -> Spread:
+        """Deviations of the coordinates."""
+        return state.spread

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.checks import check_between, check_kind
 from evolve.core.refresh import refresh
-from evolve.core.shaping import ordered, places
+from evolve.core.shaping import ordered
 from evolve.core.trees import full
 
 # In pycma's order: where several hold, the first is named.
@@ -200,38 +200,6 @@ class Trail(eqx.Module):
 
         # A sort, only where it can matter.
         return refresh(late, compare, (self, window, generation), jnp.zeros((), bool))
-
-
-class Watch(eqx.Module):
-    """What stopping needs of a method that counts no generations, and whose population never changes."""
-
-    trail: Trail
-    generation: Int[Array, ""]
-    size: int = eqx.field(static=True)
-
-    @classmethod
-    def start(
-        cls, tolerances: Tolerances | None, mean: Float[Array, " n"], deviations: Float[Array, " n"], size: int
-    ) -> "Watch | None":
-        """Before the first generation; None where nothing stops."""
-        if tolerances is None:
-            return None
-        return cls(Trail.start(mean, deviations, size), full((), 0, jnp.int32), size)
-
-    def reason(self, tolerances: Tolerances, spread: Spread) -> Int[Array, ""]:
-        """The first criterion that holds."""
-        return reason(tolerances, self.trail, spread, self.generation, self.size, self.size)
-
-
-def watched(
-    watch: Watch | None, tolerances: Tolerances | None, losses: Float[Array, " size"], mean: Float[Array, " n"]
-) -> Watch | None:
-    """With one more generation, its losses and the mean that it led to, where anything is kept."""
-    if watch is None or tolerances is None:
-        return watch
-    seen = quantiles(losses, places(losses)[0], watch.size)
-    trail = watch.trail.after(seen, mean, watch.generation, tolerances.tolxstagnation)
-    return Watch(trail, watch.generation + 1, watch.size)
 
 
 def check_stopping(owner: Any, tolerances: Tolerances | None) -> None:

@@ -6,17 +6,36 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from evolve.core import draws
-from evolve.core.checks import check_population, check_positive
-from evolve.core.optimizer import Optimizer
+from evolve.core.checks import check_positive
 from evolve.core.population import Population, Stored
 from evolve.core.schedule import Scalar
-from evolve.core.trees import Geometry, Params, begin, float_dtype, select
-from evolve.methods.cma_parameters import default_population
+from evolve.core.trees import Geometry, Params, float_dtype, select
+from evolve.methods.colored import Growth
+from evolve.methods.gather import summed
+from evolve.methods.natural import Natural
 from evolve.methods.nes import in_range, usable, utilities
-from evolve.methods.stopping import REASONS, Spread, Tolerances, Watch, check_stopping, watched
+from evolve.methods.stopping import Spread, Tolerances
+from evolve.methods.watch import Watch, watched
+
+
+class Root(eqx.Module):
+    """N(0, B B^T) up to its size."""
+
+    keeps_white: ClassVar[bool] = True
+
+    root: Float[Array, "n n"]  # B
+    inverse: Float[Array, "n n"]  # of B
+
+    def color(self, z: Float[Array, "many n"]) -> Float[Array, "many n"]:
+        """B z."""
+        return z @ self.root.T
+
+    def whiten(self, y: Float[Array, "many n"]) -> Float[Array, "many n"]:
+        """B^-1 y."""
+        return y @ self.inverse.T
 
 
 class XNESState(eqx.Module):
@@ -28,9 +47,15 @@ class XNESState(eqx.Module):
     inverse: Float[Array, "n n"]  # of B
     geometry: Geometry
     watch: Watch | None  # None where nothing stops it
+    growth: Growth | None  # None where the population is the optimizer's own
+
+    @property
+    def shape(self) -> Root:
+        """What makes directions of white noise."""
+        return Root(self.root, self.inverse)
 
 
-class XNES(Optimizer):
+class XNES(Natural):
     """Exponential NES: natural gradient steps of mean, step size and shape, each with a rate of its own.
 
     Algorithm 5 of Wierstra et al. (2014, JMLR 15).
@@ -59,58 +84,55 @@ class XNES(Optimizer):
     generation: O(population n^2 + n^3); memory O(population n + n^2).
     """
 
-    reasons: ClassVar[tuple[str, ...]] = REASONS
-
-    sigma: Scalar = 0.3
-    population: int | None = eqx.field(static=True, default=None)
     mean_rate: Scalar = 1.0
     sigma_rate: Scalar | None = None
     shape_rate: Scalar | None = None
     stopping: Tolerances | None = Tolerances()
 
     def __check_init__(self) -> None:
-        check_positive(self, schedules=False, sigma=self.sigma, mean_rate=self.mean_rate)
-        if self.population is not None:
-            check_population(self, self.population)
+        check_positive(self, schedules=False, mean_rate=self.mean_rate)
         for option in ("sigma_rate", "shape_rate"):
             if getattr(self, option) is not None:
                 check_positive(self, schedules=False, **{option: getattr(self, option)})
-        check_stopping(self, self.stopping)
 
-    def init(self, params: Params, key: PRNGKeyArray) -> XNESState:
+    def begun(
+        self, geometry: Geometry, start: Params, key: PRNGKeyArray, sigma: Float[Array, ""], growth: Growth | None
+    ) -> XNESState:
         """The isotropic normal distribution around the parameters."""
         del key
-        geometry, start = begin(self, params)
-        mean, sigma = geometry.ravel(start), jnp.asarray(self.sigma, float_dtype())
-        identity = jnp.eye(geometry.size, dtype=float_dtype())
-        watch = Watch.start(self.stopping, mean, jnp.full_like(mean, sigma), self._size(geometry.size))
-        return XNESState(mean, sigma, identity, identity, geometry, watch)
+        mean, identity = geometry.ravel(start), jnp.eye(geometry.size, dtype=float_dtype())
+        watch = Watch.start(self.stopping, mean, jnp.full_like(mean, sigma), self.default_size(geometry.size))
+        return XNESState(mean, sigma, identity, identity, geometry, watch, growth)
 
     def ask(self, state: XNESState, key: PRNGKeyArray) -> Population:
         """x_i = mu + sigma B s_i with s_i ~ N(0, I) (Wierstra et al. 2014, algorithm 5)."""
-        n, unravel = state.geometry.size, state.geometry.unravel
-        size = self._size(n)
-        y = draws.normal(key, (size, n), float_dtype()) @ state.root.T
-        return Population(unravel(state.mean), state.sigma, Stored(jax.vmap(unravel)(y)), key, state.geometry, size)
+        geometry, unravel = state.geometry, state.geometry.unravel
+        if state.growth is not None:
+            return state.growth.population(unravel(state.mean), state.sigma, state.shape, key, geometry)
+        size = self.default_size(geometry.size)
+        y = state.shape.color(draws.normal(key, (size, geometry.size), float_dtype()))
+        return Population(unravel(state.mean), state.sigma, Stored(jax.vmap(unravel)(y)), key, geometry, size)
 
     def learn(self, state: XNESState, population: Population, losses: Float[Array, " size"]) -> XNESState:
         """Natural gradients in the local coordinates s, then the updates (algorithm 5)."""
         n = state.geometry.size
         usual = 0.6 * (3 + math.log(n)) / (n * math.sqrt(n))
-        y = jax.vmap(state.geometry.ravel)(population.stored)
-        s = y @ state.inverse.T
-        u = utilities(losses, y.dtype)
+        u, identity = utilities(population, losses), jnp.eye(n, dtype=state.mean.dtype)
 
-        identity = jnp.eye(n, dtype=y.dtype)
-        gradient = (s.T * u) @ s - jnp.sum(u) * identity
+        def part(shape: Root, y: Array, s: Array, u: Array) -> tuple[Array, Array]:
+            return u @ y, (s.T * u) @ s
+
+        drawn, geometry = population.directions, state.geometry
+        shift, products = summed(drawn, state.shape, geometry, population.used, (u,), part)
+        gradient = products - jnp.sum(u) * identity
         growth = jnp.trace(gradient) / n
-        mean = state.mean + self.mean_rate * state.sigma * (u @ y)
+        mean = state.mean + self.mean_rate * state.sigma * shift
         rate = usual if self.sigma_rate is None else self.sigma_rate
         sigma = in_range(state.sigma * jnp.exp(rate / 2 * growth))
         rate = usual if self.shape_rate is None else self.shape_rate
         root, inverse = _reshaped(state, rate / 2 * (gradient - growth * identity))
-        watch = watched(state.watch, self.stopping, losses, mean)
-        return XNESState(mean, sigma, root, inverse, state.geometry, watch)
+        watch = watched(state.watch, self.stopping, population, losses, mean)
+        return XNESState(mean, sigma, root, inverse, geometry, watch, state.growth)
 
     def answer(self, state: XNESState) -> Params:
         """The mean."""
@@ -120,15 +142,10 @@ class XNES(Optimizer):
         """Step size, and the condition number of the covariance by Frobenius norms: right up to a factor n^2."""
         return {"sigma": state.sigma, "condition": _condition(state.root, state.inverse)}
 
-    def stop(self, state: XNESState) -> Int[Array, ""]:
-        """The first criterion of `stopping` that holds."""
-        if self.stopping is None or state.watch is None:
-            return super().stop(state)
-        axes = _axes(state.root, state.inverse)
-        return state.watch.reason(self.stopping, Spread(state.mean, _deviations(state.sigma, state.root), axes=axes))
-
-    def _size(self, n: int) -> int:
-        return default_population(n) if self.population is None else int(self.population)
+    def spread(self, state: XNESState) -> Spread:
+        """Deviations of the coordinates, and bounds of the axes."""
+        deviations = state.sigma * jnp.linalg.norm(state.root, axis=1)
+        return Spread(state.mean, deviations, axes=_axes(state.root, state.inverse))
 
 
 def _reshaped(state: XNESState, change: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
@@ -161,8 +178,3 @@ def _axes(root: Float[Array, "n n"], inverse: Float[Array, "n n"]) -> Float[Arra
     """At most the longest axis of B B^T, and at least the shortest: the square of their ratio is `_condition`."""
     middle = math.sqrt(root.shape[0])
     return jnp.stack([jnp.linalg.norm(root) / middle, middle / jnp.linalg.norm(inverse)])
-
-
-def _deviations(sigma: Float[Array, ""], root: Float[Array, "n n"]) -> Float[Array, " n"]:
-    """Standard deviations of the coordinates."""
-    return sigma * jnp.linalg.norm(root, axis=1)

@@ -15,9 +15,13 @@ N, BLOCK, WINDOW, SIZE = 3, 4, 16, 48
 LIKE = {"a": jnp.zeros(2), "b": jnp.zeros(())}
 
 
+def grown(n, mirrored):
+    return Growth.of(lambda size, most: parameters(n, size, True, "full", most), BLOCK, SIZE, BLOCK, mirrored, n)
+
+
 def drawn(mirrored, used=SIZE):
     shape = Full.start(jnp.asarray([1.0, 2.0, 3.0]))
-    growth = Growth.of(parameters(N, BLOCK, True, "full", SIZE), SIZE, BLOCK, mirrored, N)
+    growth = grown(N, mirrored)
     assert growth.window == WINDOW
     return Colored.of(shape, jax.random.key(2), Geometry.of(LIKE), growth, used)
 
@@ -51,7 +55,7 @@ def test_a_window_that_would_be_many_numbers_has_fewer_blocks(mirrored):
     """What is kept from `ask` to `tell` is at most 2^22 numbers, or as few as it can be."""
 
     def growth(n):
-        return Growth.of(parameters(n, BLOCK, True, "full", SIZE), SIZE, BLOCK, mirrored, n)
+        return grown(n, mirrored)
 
     most = 2**22 // WINDOW
     windows = [growth(n).window for n in (N, most, most + 1, 2 * most + 1, 10**6)]

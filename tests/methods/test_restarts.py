@@ -11,7 +11,20 @@ from laws.tools import compilations
 
 import evolve
 import problems
-from evolve import CMAES, Bounded, OpenES, Restarts, SepCMAES, Tolerances, Uniform
+from evolve import (
+    CMAES,
+    CRFMNES,
+    PGPE,
+    SNES,
+    XNES,
+    Bounded,
+    OpenES,
+    Restarts,
+    SepCMAES,
+    Tolerances,
+    UncertaintyHandling,
+    Uniform,
+)
 from evolve.core import Stored
 from evolve.core.optimizer import Growing
 from evolve.methods.cma_parameters import default_population
@@ -37,8 +50,8 @@ def history(optimizer, evaluations, seed=0):
 
 
 @pytest.mark.parametrize("size", [7, 8, 56, 200])
-def test_what_a_generation_costs_is_known_without_asking_for_it(size):
-    method = CMAES(2.0)
+@pytest.mark.parametrize("method", [CMAES(2.0), XNES(2.0, 7), SNES(2.0)], ids=lambda method: type(method).__name__)
+def test_what_a_generation_costs_is_known_without_asking_for_it(method, size):
     state = method.start(jnp.zeros(3), jax.random.key(0), jnp.asarray(size), 224, 1.0)
     assert int(method.more(state)) == int(Growing.more(method, state)) == size - 7
     assert int(method.more(method.init(jnp.zeros(3), jax.random.key(0)))) == 0
@@ -121,6 +134,53 @@ def test_seeds_are_single_runs():
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("size", [8, 14, 100])
+@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES])
+def test_natural_strategies_learn_from_a_counted_population_what_they_learn_from_a_plain_one(kind, size):
+    """A block, a part of one behind it, and more than a window of 64; in six dimensions, below which a rate is zero."""
+    n, block, most = 6, 8, 128
+    forever = Tolerances(maxiter=jnp.inf)
+    optimizer, plain = kind(0.5, block, stopping=forever), kind(0.5, size, stopping=forever)
+    counted = start(optimizer, np.ones(n), jax.random.key(0), np.asarray(size), most, 1.0)
+    state = init(plain, np.ones(n), jax.random.key(0))
+    for t in range(40):
+        some = ask(optimizer, counted, jax.random.key(t))
+        assert (some.size, some.count) == (most, size)
+        x = np.asarray(members(some))
+        losses = np.sum(10.0 ** (2 * np.arange(n)) * x**2, axis=1)
+        losses[2] = np.nan if t % 3 == 0 else losses[2]
+        losses[5] = losses[6]
+        own = ask(plain, state, jax.random.key(t))
+        own = dataclasses.replace(own, directions=Stored(np.asarray(directions(some))[:size]))
+        np.testing.assert_allclose(members(own), x[:size], rtol=1e-9)
+        counted = tell(optimizer, counted, some, np.where(np.arange(most) < size, losses, np.inf))
+        state = tell(plain, state, own, losses[:size])
+        np.testing.assert_allclose(optimizer.answer(counted), plain.answer(state), rtol=1e-9, atol=1e-12)
+        for name, value in plain.status(state).items():
+            np.testing.assert_allclose(optimizer.status(counted)[name], value, rtol=1e-8)
+        # The ring of the larger population is shorter.
+        recent = (each.watch.trail.recent[: min(t + 1, 10)] for each in (counted, state))
+        np.testing.assert_allclose(*(recent if t < 10 else (counted.watch.trail.width, state.watch.trail.width)))
+    assert abs(np.log10(float(plain.status(state)["condition"]))) > 0.5  # something was learned
+
+
+@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES])
+def test_natural_strategies_grow(kind):
+    method = kind(stopping=SHORT)
+    result, runs, sizes, rows = history(Restarts(method, "ipop", 4), 100_000)
+    least = method.default_size(3)
+    assert result.reason == "restarts"
+    assert list(sizes) == [least * 2**k for k in range(5)]
+    before = np.concatenate([[least], rows["population"][:-1]])
+    np.testing.assert_array_equal(np.diff(np.concatenate([[0], rows["evaluations"]])), before)
+    taking_turns = Restarts(UncertaintyHandling(Bounded(method, -9.0, 9.0)), "bipop", 3)
+    result, runs, sizes, _ = history(taking_turns, 100_000)
+    assert result.reason == "restarts"
+    assert len(runs) > 4
+    assert set(sizes) > {least, least * 8}
+
+
+@pytest.mark.usefixtures("x64")
 def test_a_counted_population_learns_what_a_plain_one_learns():
     """Told the same directions, of which the last block is only partly in use."""
     n, size, block = 4, 13, 8
@@ -198,6 +258,7 @@ def test_uniform_starts():
     ("build", "message"),
     [
         (lambda: Restarts(OpenES()), "OpenES never stops by itself"),
+        (lambda: Restarts(PGPE(stopping=SHORT), "ipop"), "the population of PGPE cannot grow; say regime='same'"),
         (lambda: Restarts(CMAES(), restarts=-1), "restarts is -1; it must be at least 0"),
         (lambda: Restarts(CMAES(stopping=None)), "CMAES never stops by itself"),
         (lambda: Restarts(Bounded(CMAES(stopping=None), -1.0, 1.0)), "Bounded never stops by itself"),
