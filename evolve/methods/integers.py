@@ -17,6 +17,7 @@ from evolve.core.population import Population
 from evolve.core.trees import Geometry, Params, fitted
 from evolve.methods.bounded import Bounded, Box, Image
 from evolve.methods.distribution import CMA
+from evolve.methods.stopping import relaxed
 
 _ROUNDING = 1e-3  # in steps: by so much an edge may miss the grid and still belong to it
 
@@ -157,11 +158,9 @@ class Integers(Bounded):
 
     def stop(self, state: IntegersState) -> Int[Array, ""]:
         """When the method does, but for flat generations."""
-        method = self.optimizer
-        if isinstance(method, CMA) and method.stopping is not None:
-            # One flat generation fulfils tolfun; the equal losses of many are tolfunhist's.
-            patient = dataclasses.replace(method.stopping, tolflatfitness=jnp.inf, tolfun=0.0)
-            method = dataclasses.replace(method, stopping=patient)
+        # One flat generation fulfils tolfun; the equal losses of many are tolfunhist's.
+        patient = {"tolflatfitness": jnp.inf, "tolfun": 0.0}
+        method = relaxed(self.optimizer, lambda tolerances: dataclasses.replace(tolerances, **patient))
         return method.stop(state.inner)
 
     def _image(self, state: IntegersState, geometry: Geometry) -> Rounded:

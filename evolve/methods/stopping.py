@@ -1,5 +1,7 @@
 """When there is nothing more to find: the termination criteria of pycma 4.5, with the reason as data."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -200,6 +202,14 @@ class Trail(eqx.Module):
 
         # A sort, only where it can matter.
         return refresh(late, compare, (self, window, generation), jnp.zeros((), bool))
+
+
+def relaxed(optimizer: Any, change: Callable[[Tolerances], Tolerances]) -> Any:
+    """The optimizer with its tolerances changed, or those of the method that it is a wrapper of."""
+    own, inner = getattr(optimizer, "stopping", None), getattr(optimizer, "optimizer", None)
+    if isinstance(own, Tolerances):
+        return dataclasses.replace(optimizer, stopping=change(own))
+    return optimizer if inner is None else dataclasses.replace(optimizer, optimizer=relaxed(inner, change))
 
 
 def check_stopping(owner: Any, tolerances: Tolerances | None) -> None:

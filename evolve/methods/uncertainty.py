@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_between, check_count
-from evolve.core.optimizer import Growing
+from evolve.core.optimizer import Growing, Optimizer
 from evolve.core.population import Population, Stored
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Params, float_dtype
 from evolve.core.wrapper import Wrapper
 from evolve.methods.again import Again
 from evolve.methods.nes import in_range
+from evolve.methods.stopping import Tolerances, relaxed
 
 
 class UncertaintyState(eqx.Module):
@@ -36,12 +37,11 @@ class UncertaintyHandling(Wrapper):
     `NoiseHandler`). It is part of the compiled loop: the number of evaluations is a number of the program, and every
     evaluation counts in the budget.
 
-    Every evaluation gets noise of its own, without which there would be no rank change to see. The method learns
-    from means, of the second evaluations too, pycma from medians. Its `fmin2` leaves out `tolfacupx`, which widened
-    deviations may reach; a method with `stopping=Tolerances(tolfacupx=float("inf"))` does as well. The members
-    evaluated again are the first ones, as in the paper, which are as good as any where they are drawn alike; pycma
-    takes half of them, and the best of the others. They are evaluated where they are, not beside: noise comes from
-    keys.
+    Every evaluation gets noise of its own, without which there would be no rank change to see. The method learns from
+    means, of the second evaluations too, pycma from medians. Where standard deviations are widened, the method does not
+    stop by `tolfacupx`, as in pycma's `fmin2`. The members evaluated again are the first ones, as in the paper, which
+    are as good as any where they are drawn alike; pycma takes half of them, and the best of the others. They are
+    evaluated where they are, not beside: noise comes from keys.
 
     For losses whose noise cannot be shared among members, of unknown or varying strength. Where it can (a
     minibatch, the same episodes), common noise is usually worth more, and where one number of repeats serves
@@ -117,7 +117,7 @@ class UncertaintyHandling(Wrapper):
         one, two = first[:copies], second
         both = jnp.isfinite(one) & jnp.isfinite(two)
         means = first.at[:copies].set(jnp.where(both, one / 2 + two / 2, jnp.minimum(one, two)))
-        learned = self.optimizer.learn(state.inner, inner, means)
+        learned = self._method.learn(state.inner, inner, means)
         alpha_sigma, alpha_t = (1 + rate / (inner.geometry.size + 10) for rate in (self.widening, self.growth))
         more = jnp.minimum(state.repeats * alpha_t, self.most)
         fewer = jnp.maximum(state.repeats * alpha_t**-0.25, 1.0)
@@ -127,6 +127,10 @@ class UncertaintyHandling(Wrapper):
             noise=noise.astype(state.noise.dtype),
             extra=state.extra + population.evaluations - population.least,
         )
+
+    def stop(self, state: UncertaintyState) -> Int[Array, ""]:
+        """When the method does, but for deviations that have grown."""
+        return self._method.stop(state.inner)
 
     def status(self, state: UncertaintyState) -> dict[str, Float[Array, ""]]:
         """Evaluations of a member, s, and what the method says."""
@@ -139,6 +143,14 @@ class UncertaintyHandling(Wrapper):
     def more(self, state: UncertaintyState) -> Int[Array, ""]:
         """What they will cost in the next generation."""
         return Growing.more(self, state)
+
+    @property
+    def _method(self) -> Optimizer:
+        def widened(tolerances: Tolerances) -> Tolerances:
+            limit = jnp.where(self.widening > 0, jnp.inf, tolerances.tolfacupx)
+            return dataclasses.replace(tolerances, tolfacupx=limit)
+
+        return relaxed(self.optimizer, widened)
 
     def _twice(self, state: UncertaintyState, inner: Population) -> Population:
         """The method's population, and the first of its members again behind it."""

@@ -1,5 +1,7 @@
 """Uncertainty handling: pycma's measurement and treatment, every evaluation counted, and what it is worth."""
 
+import dataclasses
+
 import cma
 import equinox as eqx
 import jax
@@ -11,7 +13,7 @@ from laws.programs import ask, init, tell
 from laws.tools import close, compilations
 
 import evolve
-from evolve import CMAES, SNES, Device, Gradient, IndependentNoise, Restarts, Tolerances, UncertaintyHandling
+from evolve import CMAES, SNES, Bounded, Device, Gradient, IndependentNoise, Restarts, Tolerances, UncertaintyHandling
 from evolve.core import wrap
 from evolve.methods.uncertainty import rank_change
 
@@ -132,6 +134,22 @@ def test_every_evaluation_is_counted_and_has_noise_of_its_own():
     assert set(result.history["run"]) == {0, 1}
     assert np.max(result.history["repeats"]) == 3
     assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    "inside", [lambda method: method, lambda method: Restarts(Bounded(method, -1e9, 1e9), "same", 0)]
+)
+def test_deviations_that_it_widens_are_no_reason_to_stop(inside):
+    """As in pycma's `fmin2`; where it widens nothing, growing ones are the method's own."""
+    still = Tolerances(tolstagnation=0.0)
+    optimizer = UncertaintyHandling(inside(CMAES(1e-3, stopping=still)), 1)
+    noise = evolve.minimize(lambda x, key: jax.random.normal(key), jnp.zeros(3), optimizer, evaluations=2500)
+    assert noise.reason == "evaluations"
+    assert noise.history["sigma"][-1] > 2e3 * 1e-3
+    slope = evolve.minimize(
+        lambda x: x[0], jnp.zeros(3), dataclasses.replace(optimizer, widening=0.0), evaluations=2500
+    )
+    assert slope.reason in ("tolfacupx", "restarts")
 
 
 def test_a_growing_population_has_its_copies_behind_its_members():
