@@ -24,7 +24,7 @@ from laws.harness import (
 )
 from laws.programs import answer, directions, init, members, numeric, tell
 from laws.table import GOALS, PATIENCE, ROWS
-from laws.tools import close, compilations, evaluate, larger, redrawn, same_bits, smallest, sweeps, told, turned
+from laws.tools import close, compilations, evaluate, larger, redrawn, same_bits, smallest, stops, sweeps, told, turned
 
 import evolve
 import zeroth
@@ -339,12 +339,14 @@ def test_the_worst_leaves_the_state_without_nan(name, n):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if getattr(row.optimizer, "stopping", None)])
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if stops(row.optimizer) is not None])
 def test_the_worst_ends_with_a_reason(name, n):
     """In double precision, with two members; where all fail nothing is learned, not even the time."""
-    optimizer = ROWS[name].optimizer
+    optimizer = stops(ROWS[name].optimizer)
     with jax.enable_x64(True):
-        reasons, broken = jax.device_get(ended(numeric(smallest(optimizer)), n, 20_000))
+        reasons, broken = jax.device_get(ended(numeric(smallest(optimizer)), n, 100_000))
     assert not np.any(broken)
     said = {what: reason > 0 for what, reason in zip(WORST, reasons, strict=True)}
-    assert said == {what: what != "failing" for what in WORST}
+    # PGPE learns from whole pairs, and opposite ones never both succeed there.
+    endless = {"failing", "mostly failing"} if isinstance(optimizer, evolve.PGPE) else {"failing"}
+    assert said == {what: what not in endless for what in WORST}

@@ -202,9 +202,13 @@ def worst(optimizer, n, generations):
 
 @eqx.filter_jit
 def ended(optimizer, n, generations):
-    """Why each of `WORST` ends, at the latest after some generations, and whether a NaN is in the state then."""
+    """Why each of `WORST` ends, at the latest after some generations, and whether a NaN is in the state then.
 
-    def one(kind):
+    Where all members fail a hundred generations are enough to see that nothing is learned.
+    """
+
+    def one(operand):
+        kind, generations = operand
         first, go_on = _met(optimizer, kind, n)
 
         def generation(loop):
@@ -217,4 +221,4 @@ def ended(optimizer, n, generations):
         broken = jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state)]))
         return optimizer.stop(state), broken
 
-    return jax.lax.map(one, jnp.arange(len(WORST)))
+    return jax.lax.map(one, (jnp.arange(len(WORST)), jnp.where(np.array(list(WORST)) == "failing", 100, generations)))

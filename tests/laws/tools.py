@@ -9,6 +9,7 @@ import numpy as np
 from laws.harness import N
 from laws.programs import numeric
 
+from evolve import Tolerances
 from evolve.backend import Device
 from evolve.backend.device import ask_oracle
 from evolve.core import Population, Stored
@@ -87,6 +88,15 @@ def smallest(optimizer):
         return dataclasses.replace(optimizer, optimizer=smallest(optimizer.optimizer))
     sizes = {"population": 2, "chains": 2, "parents": 1, "elites": 1, "tournament": 1}
     return dataclasses.replace(optimizer, **{name: size for name, size in sizes.items() if name in names})
+
+
+def stops(optimizer):
+    """With pycma's tolerances, also where by default it goes on for ever; None for a method that has none."""
+    names = {field.name for field in dataclasses.fields(optimizer)}
+    if "optimizer" in names:
+        inner = stops(optimizer.optimizer)
+        return None if inner is None else dataclasses.replace(optimizer, optimizer=inner)
+    return dataclasses.replace(optimizer, stopping=Tolerances()) if "stopping" in names else None
 
 
 compilations = []  # the programs that XLA has compiled since they were forgotten last
