@@ -15,7 +15,7 @@ import numpy as np
 from evolve.core.trees import float_dtype
 from problems.bbob_catalog import BBOB_FUNCTIONS, FORMULAS
 from problems.bbob_functions import SCHWEFEL_SHIFT, Landscape
-from problems.bbob_random import Namespace, normals, order, rotations, uniforms
+from problems.bbob_random import Namespace, normals, order, quotient, rotations, uniforms
 
 PEAKS = 101
 
@@ -72,16 +72,15 @@ def _build(function: Any, instance: Any, n: int, xp: Namespace) -> tuple[Any, di
 def _minimum(seed: Any, xp: Namespace) -> Any:
     """A Cauchy number with two decimals, in [-1000, 1000]."""
     over, under = normals(uniforms(xp.stack([seed, seed + 1]), 2, xp), 1, xp)[:, 0]
-    return xp.clip(xp.floor(10000.0 * over / under + 0.5) / 100.0, -1000.0, 1000.0)
+    return xp.clip(quotient(xp.floor(10000.0 * over / under + 0.5), 100.0, xp), -1000.0, 1000.0)
 
 
 def _minimizer(function: Any, drawn: Any, other: Any, q: Any, xp: Namespace) -> Any:
     n = q.shape[0]
 
     def on_grid(uniform: Any) -> Any:
-        # Its middle is told by whole numbers: a compiled division by 1e4 need not give the 4 that is subtracted.
-        place = xp.floor(1e4 * uniform[:n])
-        return xp.where(place == 5000, -1e-5, 8.0 * place / 1e4 - 4.0)
+        place = quotient(8.0 * xp.floor(1e4 * uniform[:n]), 1e4, xp) - 4.0
+        return xp.where(place == 0, -1e-5, place)
 
     usual, even = on_grid(drawn), np.arange(n) % 2 == 0
     others = {

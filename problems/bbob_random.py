@@ -53,7 +53,7 @@ def _traced(seed: Any, count: int) -> Any:
     seed, warm = chain(40, seed)
     table = warm[::-1][:_PLACES]
     _, drawn = jax.lax.scan(shuffle, (table, table[0]), chain(count, seed)[1])
-    return drawn / jnp.float64(_MODULUS)
+    return quotient(drawn, _MODULUS, jnp)
 
 
 def normals(drawn: Any, count: int, xp: Namespace) -> Any:
@@ -74,21 +74,37 @@ def _each(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:
 def rotations(drawn: Any, n: int, xp: Namespace) -> Any:
     """An orthogonal matrix of each row: a normal one, made orthonormal by the modified Gram-Schmidt process.
 
-    Any QR decomposition finds the same matrix, but up to 1e-12 off, of which f16, f19 and f23 make 1e-9. So the order
-    of the operations is COCO's: sums run along the rows, which NumPy adds one by one.
+    Any QR decomposition finds the same matrix, but up to 1e-12 off, of which f16, f19 and f23 make 1e-9. So the
+    operations, their order and their roundings are COCO's, compiled or not: sums run along the rows, one by one.
     """
     place = np.arange(n)
+    # Compiled, x y + z is rounded only once. Of x y 1 + z, where the 1 is not known before, x y is rounded too.
+    one = xp.ceil(drawn[:, :1, None])
 
     def sweep(done: Any, columns: Any) -> Any:
-        lengths = xp.sqrt((columns * columns).sum(-2, keepdims=True))
-        unit = xp.where(place == done, columns / lengths, 0.0).sum(-1, keepdims=True)
-        products = xp.where(place > done, (columns * unit).sum(-2, keepdims=True), 0.0)
-        return xp.where(place == done, unit, columns - products * unit)
+        lengths = xp.sqrt(_total(columns * columns * one, xp))
+        unit = xp.where(place == done, quotient(columns, lengths, xp), 0.0).sum(-1, keepdims=True)
+        products = xp.where(place > done, _total(columns * unit * one, xp), 0.0)
+        return xp.where(place == done, unit, columns - products * unit * one)
 
     columns = xp.swapaxes(normals(drawn, n * n, xp).reshape(-1, n, n), 1, 2)
     if xp is np:
         return functools.reduce(lambda made, done: sweep(done, made), range(n), np.ascontiguousarray(columns))
     return jax.lax.fori_loop(0, n, sweep, columns)
+
+
+def _total(rows: Any, xp: Namespace) -> Any:
+    """The sum of the rows, one by one: a compiler cuts a long sum into parts."""
+    if xp is np:
+        return rows.sum(-2, keepdims=True)
+    rows = jnp.moveaxis(rows, -2, 0)
+    total, _ = jax.lax.scan(lambda so_far, row: (so_far + row, None), jnp.zeros_like(rows[0]), rows, unroll=8)
+    return total[..., None, :]
+
+
+def quotient(a: Any, b: Any, xp: Namespace) -> Any:
+    """The quotient, correctly rounded: a compiler multiplies by the reciprocal of what divides several numbers."""
+    return a / b if xp is np else a / xp.where(a == 0, 1.0, b)
 
 
 def order(values: Any, xp: Namespace) -> Any:

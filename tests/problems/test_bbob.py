@@ -44,19 +44,28 @@ def points(problem, seed):
 @pytest.mark.parametrize("dimension", [2, 3, 5, 10, 20, 40])
 @pytest.mark.usefixtures("x64")
 def test_every_function_and_instance_equals_coco(dimension):
-    cocoex = pytest.importorskip("cocoex")
+    """With known numbers, and with traced ones through one program for all."""
+    cocoex, traces = pytest.importorskip("cocoex"), []
+
+    @jax.jit
+    def traced(function, instance, points):
+        traces.append(1)
+        return losses(BBOB(function, dimension, instance), points)
+
     suite = cocoex.Suite("bbob", "instances:1-15", f"dimensions:{dimension}")
     for coco in suite:
         function, _, instance = coco.id_triple
         problem = BBOB(function, dimension, instance)
         x = points(problem, 100 * function + instance)
-        found, gaps = map(np.asarray, losses(problem, x))
         values = np.array([coco(point) for point in x])
         # Relative to the excess where that is larger: where the loss is near 0 they cancel, in COCO too.
         scale = np.maximum(np.abs(values), np.abs(values - problem.f_opt))
-        assert np.all(np.abs(found - values) <= 1e-10 * scale), coco.id
-        np.testing.assert_allclose(found[-1], problem.f_opt, rtol=1e-14)
-        assert 0 <= gaps[-1] < 1e-15, coco.id
+        for made in (losses(problem, x), traced(function, instance, x)):
+            found, gaps = map(np.asarray, made)
+            assert np.all(np.abs(found - values) <= 1e-10 * scale), coco.id
+            np.testing.assert_allclose(found[-1], problem.f_opt, rtol=1e-14)
+            assert 0 <= gaps[-1] < 1e-15, coco.id
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize(("dimension", "instance"), RECORDED)
