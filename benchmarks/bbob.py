@@ -1,6 +1,6 @@
 """BIPOP-CMA-ES on COCO's bbob suite: what is solved, judged by COCO's own functions, and the time of the whole sweep.
 
-    python -m benchmarks.bbob [--dimensions 5 10] [--seeds 3] [--keep]
+    python -m benchmarks.bbob [--dimensions 5 10] [--seeds 3] [--root symmetric] [--keep]
 
 24 functions in instances 1-5, 10^4 n evaluations, up to 9 restarts, every run from a start uniform in [-4, 4]^n with
 sigma 2: a sweep of 120 problems. First pycma's (`fmin2` with `bipop`), on the functions of `cocoex`, alone on the
@@ -29,6 +29,7 @@ import evolve
 from benchmarks.harness import keep, show
 
 FUNCTIONS, INSTANCES, RESTARTS, BUDGET = range(1, 25), range(1, 6), 9, 10_000
+ROOTS = ("symmetric", "cholesky")  # of our CMA-ES; pycma's is the first
 
 
 class Outcome(NamedTuple):
@@ -109,7 +110,7 @@ class Judged(evolve.Problem):
         return jax.pure_callback(_judged, scalar, params, self.number, vmap_method="broadcast_all")
 
 
-def ours(dimension: int, seeds: int) -> list[Outcome]:
+def ours(dimension: int, seeds: int, root: str) -> list[Outcome]:
     """Every case on the functions of `cocoex`, as `evolve compare bbob` runs them.
 
     Our record says at which evaluation a problem was solved, for the last block of a generation has members that do
@@ -139,7 +140,7 @@ def ours(dimension: int, seeds: int) -> list[Outcome]:
             {},
             tuple(Case(*case, Judged(np.int32(place), dimension), f_opt) for place, (case, f_opt) in places),
         )
-        found = benchmark(suite, {"bipop": _bipop()}, budget=BUDGET, seed=own(0, 0, seed), progress=False)
+        found = benchmark(suite, {"bipop": _bipop(root)}, budget=BUDGET, seed=own(0, 0, seed), progress=False)
         (entry,) = found.entries
         if entry.status != "finished":
             raise RuntimeError(f"the sweep {entry.status}: {entry.error}")
@@ -153,11 +154,11 @@ def ours(dimension: int, seeds: int) -> list[Outcome]:
     return outcomes
 
 
-def _bipop() -> Any:
-    return evolve.Restarts(evolve.CMAES(2.0), "bipop", RESTARTS, evolve.Uniform(-4.0, 4.0))
+def _bipop(root: str) -> Any:
+    return evolve.Restarts(evolve.CMAES(2.0, root=root), "bipop", RESTARTS, evolve.Uniform(-4.0, 4.0))
 
 
-def sweep(dimension: int, seeds: int) -> tuple[float, list[int]]:
+def sweep(dimension: int, seeds: int, root: str) -> tuple[float, list[int]]:
     """Seconds of our first sweep on our own functions, compilation included, and what each sweep solves."""
     from evolve.cli.suites import bbob
     from evolve.compare.suite import benchmark
@@ -167,7 +168,7 @@ def sweep(dimension: int, seeds: int) -> tuple[float, list[int]]:
         for seed in range(seeds):
             since = time.perf_counter()
             suite = bbob(dimension, tuple(FUNCTIONS), tuple(INSTANCES))
-            found = benchmark(suite, {"bipop": _bipop()}, budget=BUDGET, seed=10_000 * seed, progress=False)
+            found = benchmark(suite, {"bipop": _bipop(root)}, budget=BUDGET, seed=10_000 * seed, progress=False)
             seconds.append(time.perf_counter() - since)
             counts.append(int(np.sum(np.isfinite(found.entries[0].curves["hits"][-1]))))
     return seconds[0], counts
@@ -189,19 +190,20 @@ def solved(outcomes: list[Outcome]) -> list[int]:
     )
 
 
-def measure(dimension: int, seeds: int) -> dict[str, Any]:
-    """One row: solved, running times, seconds."""
+def measure(dimension: int, seeds: int, root: str) -> dict[str, Any]:
+    """One row: solved, running times, seconds, and the root where it is not pycma's."""
     theirs = [pycma(*case) for case in cases(dimension, [0])]
     total = sum(outcome.seconds for outcome in theirs)
-    seconds, on_ours = sweep(dimension, seeds)
+    seconds, on_ours = sweep(dimension, seeds, root)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
-        judged = beside.submit(ours, dimension, seeds)
+        judged = beside.submit(ours, dimension, seeds, root)
         theirs += [pycma(*case) for case in cases(dimension, range(1, seeds))]
         our = judged.result()
     one, two = running_times(our), running_times(theirs)
     ratios = {function: one[function] / two[function] for function in one if function in two}
     return {
         "n": dimension,
+        **({} if root == ROOTS[0] else {"root": root}),
         "solved, ours": statistics.mean(solved(our)),
         "solved, pycma": statistics.mean(solved(theirs)),
         "ERT, ours / pycma": statistics.geometric_mean(ratios.values()),
@@ -218,15 +220,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dimensions", type=int, nargs="+", default=[5, 10])
     parser.add_argument("--seeds", type=int, default=3, help="sweeps of each")
-    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/bbob.json")
+    parser.add_argument("--root", choices=ROOTS, default=ROOTS[0], help="of our CMA-ES")
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/bbob*.json")
     options = parser.parse_args()
-    rows = [measure(dimension, options.seeds) for dimension in options.dimensions]
+    rows = [measure(dimension, options.seeds, options.root) for dimension in options.dimensions]
+    title, name = "BIPOP-CMA-ES", "bbob"
+    if options.root != ROOTS[0]:
+        title, name = f"{title} with the {options.root} root", f"{name}_{options.root}"
     for row in rows:
         each = [{"function": f, "ours": a, "pycma": b} for f, (a, b) in row["ERT by function"].items()]
-        show(f"Expected running times, n = {row['n']}", each)
-    show("BIPOP-CMA-ES on bbob", [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
+        show(f"{title}: expected running times, n = {row['n']}", each)
+    show(f"{title} on bbob", [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
     if options.keep:
-        keep("bbob", rows)
+        keep(name, rows)
 
 
 if __name__ == "__main__":
