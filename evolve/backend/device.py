@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_count
 from evolve.core.evaluation import batch_losses, graded, repeated
+from evolve.core.memory import device_memory
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
 from evolve.core.problem import Problem
@@ -229,8 +230,6 @@ def _bytes(var: Any) -> int:
 
 
 def _memory_limit() -> int:
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
+    if jax.default_backend() == "cpu":
         return _CPU_LIMIT
-    stats = device.memory_stats() or {}
-    return stats.get("bytes_limit", 2 * _UNKNOWN_LIMIT) // 2
+    return (device_memory() or 2 * _UNKNOWN_LIMIT) // 2

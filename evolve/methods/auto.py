@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-import jax
-
 from evolve.core.checks import check_count
+from evolve.core.memory import device_memory
 from evolve.core.optimizer import Optimizer
 from evolve.core.trees import float_dtype
 from evolve.methods.cma import CMAES
@@ -33,7 +32,7 @@ def auto(n: int, memory: int | None = None) -> Choice:
     n
         The number of parameters, at least 1.
     memory
-        Bytes, at least 1; by default what the device has (8 GiB where it does not say), of which half is left to the
+        Bytes, at least 1; by default what the device or the machine has (8 GiB where neither says). Half is left to the
         problem.
 
     The full matrix is taken up to 2000 parameters, where its decomposition takes about a second, if 3 n^2 numbers (the
@@ -46,7 +45,7 @@ def auto(n: int, memory: int | None = None) -> Choice:
     TypeError, ValueError
         A number is not whole, or less than 1.
     """
-    limit = _memory() if memory is None else memory
+    limit = device_memory() or _UNKNOWN if memory is None else memory
     check_count(auto, 1, n=n, memory=limit)
     room, size, m = limit // _HALF, float_dtype().itemsize, default_population(n)
     members = 3 * m * n
@@ -59,12 +58,6 @@ def auto(n: int, memory: int | None = None) -> Choice:
     if limited <= room:
         return Choice(LMMAES(), f"LMMAES: {reason}; {m} directions take {_said(limited)}.")
     return Choice(SepCMAES(), f"SepCMAES: {reason}, and {m} directions {_said(limited)}; a diagonal is the least.")
-
-
-def _memory() -> int:
-    """Bytes that the first device has."""
-    facts = jax.devices()[0].memory_stats() or {}
-    return facts.get("bytes_limit", _UNKNOWN)
 
 
 def _said(count: float) -> str:

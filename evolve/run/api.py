@@ -56,7 +56,8 @@ def run(
     seed
         Decides everything that is drawn: the start, the directions, the minibatches.
     seeds
-        Run seeds seed ... seed + seeds - 1 in one program, and return a list of results.
+        Run seeds seed ... seed + seeds - 1 in one program, and return a list of results. They run side by side where
+        the device's memory allows, else in turn.
     evaluations
         Forward passes to spend; an evaluation with its gradient counts three, an average each of its repeats. No
         generation is begun that would go beyond, but one is always run. Line searches, whose length nobody knows

@@ -1,5 +1,6 @@
 """The one loop: ask, evaluate, tell, scanned inside one compiled program between two watch points."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 from evolve.backend import Backend
 from evolve.backend.device import ask_oracle
 from evolve.core import draws
+from evolve.core.memory import device_memory
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
 from evolve.core.problem import Problem
@@ -69,6 +71,7 @@ class Task(eqx.Module):
     backend: Backend = eqx.field(static=True)
     seeds: int | None = eqx.field(static=True, default=None)
     least: int = eqx.field(static=True, default=1)  # evaluations of a generation; the optimizer may ask for more
+    tight: bool = eqx.field(static=True, default=False)  # whether memory is, so that seeds take turns
 
 
 Row = dict[str, Array]
@@ -190,7 +193,8 @@ def _block(task: Task, carry: Carry, seen: Seen, until: Int[Array, ""]) -> Any:
         return jax.lax.cond(going, lambda: step(task, carry, run_key), lambda: carry)
 
     # An accelerator would rather wait: most of it would be idle for one seed.
-    turns = task.seeds is not None and jax.default_backend() == "cpu" and task.optimizer.takes_turns(carry.state)
+    patient = task.seeds is not None and jax.default_backend() == "cpu" and task.optimizer.takes_turns(carry.state)
+    turns = patient or task.tight
 
     def body(loop: Any) -> Any:
         carry, _, rows, filled, going, now = loop
@@ -214,11 +218,16 @@ def _firm(leaf: Any) -> Array:
 
 
 class DeviceLoop:
-    """Blocks of generations in one compiled program."""
+    """Blocks of generations in one compiled program; seeds take turns in it where side by side they do not fit."""
 
     def __init__(self, task: Task, carry: Carry, seen: Seen) -> None:
         self.task: Task = numeric(task)  # once, not for every block
         self.program: Program = compiled(_block, self.task, carry, seen, np.int32(0))
+        room, needed = device_memory(), self.program.memory
+        if task.seeds is not None and room is not None and needed is not None and needed > room:
+            self.task = dataclasses.replace(self.task, tight=True)
+            narrow = compiled(_block, self.task, carry, seen, np.int32(0))
+            self.program = dataclasses.replace(narrow, seconds=narrow.seconds + self.program.seconds)
 
     def advance(
         self, carry: Carry, seen: Seen, generation: int, until: int

@@ -1,5 +1,7 @@
 """Several seeds at once: what a loop over single runs gives, each with an end of its own."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +102,24 @@ def test_seeds_that_take_turns_end_at_their_own_targets(search):
         assert result.reason == alone.reason == "target"
         assert (result.generations, result.forwards) == (alone.generations, alone.forwards)
         same_bits((result.answer, result.loss, result.state), (alone.answer, alone.loss, alone.state))
+
+
+def test_seeds_take_turns_where_memory_is_short(monkeypatch):
+    """Each then goes as it goes alone, bit for bit, in little more memory than one of them."""
+    problem, search = problems.Function("sphere", 5000), evolve.OpenES(population=64)
+
+    def run(**options):
+        return evolve.run(problem, search, generations=3, **options)
+
+    wide, alone = run(seeds=6), [run(seed=seed) for seed in range(6)]
+    limit = (wide[0].memory + alone[0].memory) // 2
+    monkeypatch.setattr(sys.modules["evolve.run.loop"], "device_memory", lambda: limit)
+    narrow = run(seeds=6)
+    assert narrow[0].memory < limit < wide[0].memory
+    for one, other in zip(narrow, alone, strict=True):
+        same_bits((one.answer, one.loss, one.state), (other.answer, other.loss, other.state))
+    monkeypatch.setattr(sys.modules["evolve.run.loop"], "device_memory", lambda: None)
+    assert run(seeds=6)[0].memory == wide[0].memory
 
 
 def test_a_farther_target_lets_those_that_waited_catch_up(tmp_path):
