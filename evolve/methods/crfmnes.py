@@ -182,7 +182,7 @@ class _Rates(NamedTuple):
 
     def shape_rate(self, n: int, share: Float[Array, ""]) -> Float[Array, ""]:
         """eta_B."""
-        return jnp.tanh((jnp.minimum(0.02 * self.size * share, 3 * math.log(n)) + 5) / (0.23 * n + 25))
+        return jnp.tanh((jnp.minimum(0.02 * (self.size * share), 3 * math.log(n)) + 5) / (0.23 * n + 25))
 
     def step_rate(self, n: int, length: Float[Array, ""], share: Float[Array, ""]) -> Float[Array, ""]:
         """eta_sigma: moving, stagnating or converging, by the length of the path (step 5)."""

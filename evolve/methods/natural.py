@@ -1,5 +1,6 @@
 """What natural evolution strategies share: a population whose size may grow, and when they stop."""
 
+import functools
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
@@ -55,14 +56,8 @@ class Natural(Growing):
     def start(self, params: Params, key: PRNGKeyArray, size: Int[Array, ""], most: int, spread: Any) -> Any:
         """`init` for a restart."""
         geometry, start = begin(self, params)
-        growth = Growth.of(
-            lambda size, most: self.rates(geometry.size, size, most),
-            size,
-            most,
-            self.default_size(geometry.size),
-            self.mirrored,
-            geometry.size,
-        )
+        n, rates = geometry.size, functools.partial(self.rates, geometry.size)
+        growth = Growth.of(rates, size, most, self.default_size(n), self.mirrored, n)
         return self.begun(geometry, start, key, jnp.asarray(self.sigma * spread, float_dtype()), growth)
 
     def default_size(self, n: int) -> int:
