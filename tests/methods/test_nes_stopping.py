@@ -16,7 +16,7 @@ import evolve
 from evolve import CRFMNES, PGPE, SNES, XNES, Bounded, Restarts, Tolerances
 from evolve.methods.stopping import REASONS, limit, patience
 
-N, SIZE = 4, 8
+N, SIZE, GENERATIONS = 4, 8, 2700
 SHORT = Tolerances(maxiter=0.01)  # a run of a few generations
 STILL = {"tolx", "tolxstagnation"}  # which of them is first, digits decide
 METHODS = {
@@ -57,7 +57,7 @@ stop = program(lambda optimizer, state: optimizer.stop(state))
 
 
 @eqx.filter_jit
-def _run(optimizer, function, generations):
+def _run(optimizer, function):
     """States before the first and after each generation, their losses, and the reason after each."""
     key = jax.random.key(0)
     start = optimizer.init(jnp.ones(N), key)
@@ -68,12 +68,12 @@ def _run(optimizer, function, generations):
         state = optimizer.tell(state, population, losses)
         return state, (state, losses, optimizer.stop(state))
 
-    states, losses, reasons = jax.lax.scan(generation, start, jnp.arange(generations))[1]
+    states, losses, reasons = jax.lax.scan(generation, start, jnp.arange(GENERATIONS))[1]
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states), losses, reasons
 
 
-def run(optimizer, function, generations=2700):
-    return jax.device_get(_run(numeric(optimizer), list(FUNCTIONS).index(function), generations))
+def run(optimizer, function):
+    return jax.device_get(_run(numeric(optimizer), np.asarray(list(FUNCTIONS).index(function))))
 
 
 def spread(state):
@@ -141,7 +141,7 @@ def test_a_constant_function_is_left_soon(name):
         (patient | {"tolflatfitness": np.inf}, "tolfunhist", 10),
     ):
         optimizer = dataclasses.replace(METHODS[name], stopping=Tolerances(**options))
-        reasons = run(optimizer, "flat", 20)[2]
+        reasons = run(optimizer, "flat")[2]
         assert int(np.argmax(reasons > 0)) + 1 == generations
         assert REASONS[reasons[generations - 1] - 1] == reason
 
@@ -151,7 +151,7 @@ def test_a_constant_function_is_left_soon(name):
 def test_stopping_changes_no_number_of_the_search(name):
     """And without it nothing is kept, and nothing stops."""
     forever = dataclasses.replace(METHODS[name], stopping=None)
-    (states, losses, _), (plain, others, never) = run(METHODS[name], "sphere", 400), run(forever, "sphere", 400)
+    (states, losses, _), (plain, others, never) = run(METHODS[name], "sphere"), run(forever, "sphere")
     same_bits(losses, others)
     same_bits(without(states), plain)
     assert not np.any(never)
