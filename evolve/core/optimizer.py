@@ -78,7 +78,7 @@ class Optimizer(eqx.Module):
         TypeError
             The method learns from what it has drawn alone.
         ValueError
-            There are more of them.
+            There are more of them, or none, or they have other shapes.
         """
         name = type(self).__name__
         raise TypeError(f"{name}.inject: it learns from its own members alone; take one of the CMA-ES family.")

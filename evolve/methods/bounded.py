@@ -15,6 +15,7 @@ from evolve.core.optimizer import State
 from evolve.core.population import Population, Stored
 from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted
 from evolve.core.wrapper import Wrapper
+from evolve.methods.injection import fitting
 from evolve.methods.mapped import Mapped, mapped
 
 
@@ -97,10 +98,11 @@ class Bounded(Wrapper):
 
     def inject(self, state: Any, population: Population, members: Params) -> Population:
         """Where the members are the images of; from outside, of the nearest edge."""
-        geometry = population.geometry
+        geometry, inner = population.geometry, self._own(state, population)
         image = self._image(state, geometry)
-        outside = jax.vmap(image.inverse)(geometry.working(as_arrays(members)))
-        return mapped(self.optimizer.inject(state.inner, self._own(state, population), outside), image)
+        members = fitting(self, members, geometry, inner.least)
+        outside = jax.vmap(image.inverse)(geometry.working(members))
+        return mapped(self.optimizer.inject(state.inner, inner, outside), image)
 
     def learn(self, state: Any, population: Population, losses: Float[Array, " size"]) -> Any:
         """What the method learns of the members that it asked for."""

@@ -18,7 +18,7 @@ from evolve.methods.cma_parameters import Parameters, Rates, default_population,
 from evolve.methods.colored import Colored, Growth, White
 from evolve.methods.covariance import Shape, Step
 from evolve.methods.gather import drawn_from, gather_some, summed, weigh
-from evolve.methods.injection import Elite, among, injected
+from evolve.methods.injection import Elite, among, fitting, injected
 from evolve.methods.mirrored import noise
 from evolve.methods.nes import follow, in_range
 from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, check_stopping, reason
@@ -156,12 +156,10 @@ class CMA(Growing):
         """A population with members from elsewhere in the place of its last ones, to be evaluated with the others.
 
         One farther from the mean than any drawn member would be is moved towards it (Hansen 2011, arXiv:1110.4181). A
-        bad one does not make the variance smaller where it lies, as in pycma.
+        bad one does not make the variance smaller where it lies, as in pycma; one that is not finite is left out.
         """
+        members = fitting(self, members, state.geometry, population.least)
         count = jax.tree.leaves(members)[0].shape[0]
-        if count > population.least:
-            name = type(self).__name__
-            raise ValueError(f"{name}.inject: there are {count} members for a population of {population.least}.")
         return injected(state, population, members, population.used - count)
 
     def answer(self, state: CMAState) -> Params:

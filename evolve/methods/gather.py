@@ -35,10 +35,11 @@ def weigh(
     With `count`, only so many members are in use, the first ones.
     """
     own = places(losses, count)
-    found = p.weights(*(places(winners_first(losses, count), count) if mirrored else own))
+    foreign = directions.foreign(jnp.arange(len(losses))) if isinstance(directions, Injected) else None
+    found = p.weights(*(places(winners_first(losses, count, foreign), count) if mirrored else own))
     one, two = attracting(losses, found)
-    if isinstance(directions, Injected):  # none from elsewhere makes the variance smaller, as pycma has it
-        two = jnp.where(directions.foreign(jnp.arange(len(losses))), jnp.maximum(two, 0), two)
+    if foreign is not None:  # none of them makes the variance smaller, as pycma has it
+        two = jnp.where(foreign, jnp.maximum(two, 0), two)
     return (one, two), Selection(1 / jnp.sum(one**2), jnp.sum(two), quantiles(losses, own[0], p.size))
 
 

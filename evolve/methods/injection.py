@@ -11,16 +11,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.perturbation import Direction
 from evolve.core.population import Directions, Population, Stored
-from evolve.core.trees import Params, select
+from evolve.core.trees import Geometry, Params, as_arrays, select, take
 
 
 class Injected(Directions):
     """Those of another population, but for some members in a row that come from elsewhere."""
 
     inner: Directions
-    rows: Stored
-    first: Int[Array, ""] | int  # the number of the first of them
-    count: int = eqx.field(static=True)
+    rows: Stored  # finite
+    sound: Bool[Array, " count"]  # of which rows so; else the drawn member stays in its place
+    first: Int[Array, ""] | int  # the number of the member in whose place the first row is
 
     @property
     def group(self) -> int:
@@ -62,14 +62,18 @@ class Injected(Directions):
 
     def divided(self, weights: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " count"]]:
         """The weights of the inner members, zero where there is a row in their place, and of the rows."""
-        theirs = weights.at[self.first + jnp.arange(self.count)].get(mode="fill", fill_value=0)
-        return jnp.where(self._here(jnp.arange(len(weights))), 0, weights), theirs
+        theirs = weights.at[self.first + jnp.arange(len(self.sound))].get(mode="fill", fill_value=0)
+        return jnp.where(self._here(jnp.arange(len(weights))), 0, weights), jnp.where(self.sound, theirs, 0)
 
     def _here(self, i: Int[Array, "*any"]) -> Bool[Array, "*any"]:
-        return (i >= self.first) & (i < self.first + self.count)
+        inside = (i >= self.first) & (i < self.first + len(self.sound))
+        return inside & self.sound[self._row(i)]
 
     def _rows(self, i: Int[Array, "*any"]) -> Direction:
-        return jax.tree.map(lambda leaf: leaf[jnp.clip(i - self.first, 0, self.count - 1)], self.rows.tree)
+        return take(self.rows.tree, self._row(i))
+
+    def _row(self, i: Int[Array, "*any"]) -> Int[Array, "*any"]:
+        return jnp.clip(i - self.first, 0, len(self.sound) - 1)
 
 
 class Elite(eqx.Module):
@@ -109,12 +113,42 @@ def injected(state: Any, population: Population, members: Params, place: Int[Arr
     """The population with these members, a tree with a leading axis, from a place on; beyond the last one, as it is.
 
     One that lies farther than a drawn member ever would is moved towards the mean, to c_y = sqrt(n) + 2n / (n + 2)
-    standard deviations (Hansen 2011), lest it alone decide on the shape.
+    standard deviations (Hansen 2011), lest it alone decide on the shape. One that is not finite is left out.
     """
-    geometry = state.geometry
-    y = (jax.vmap(geometry.ravel)(members) - state.mean) / state.sigma
-    n = y.shape[1]
-    length = jnp.linalg.norm(state.shape.whiten(y), axis=1, keepdims=True)
-    factor = jnp.minimum(1.0, (math.sqrt(n) + 2 * n / (n + 2)) / jnp.where(length > 0, length, 1.0))
-    rows = Stored(jax.vmap(geometry.unravel)(factor * y))
-    return dataclasses.replace(population, directions=Injected(population.directions, rows, place, len(y)))
+    geometry, n = state.geometry, state.geometry.size
+    offset = jax.vmap(geometry.ravel)(members) - state.mean
+    sound = jnp.all(jnp.isfinite(offset), axis=1)
+    # In units of its longest coordinate no square overflows.
+    longest = jnp.max(jnp.abs(offset), axis=1, keepdims=True)
+    unit = jnp.where(sound[:, None] & (longest > 0), offset / jnp.where(longest > 0, longest, 1.0), 0.0)
+    length = jnp.linalg.norm(state.shape.whiten(unit), axis=1, keepdims=True)
+    most = (math.sqrt(n) + 2 * n / (n + 2)) / jnp.where(length > 0, length, 1.0)
+    rows = unit * jnp.where(sound[:, None], jnp.minimum(longest / state.sigma, most), 0.0)
+    stored = Stored(jax.vmap(geometry.unravel)(rows))
+    return dataclasses.replace(population, directions=Injected(population.directions, stored, sound, place))
+
+
+def fitting(owner: Any, members: Params, geometry: Geometry, most: int) -> Params:
+    """The members as arrays, after the check that they are members.
+
+    Raises
+    ------
+    ValueError
+        They are no tree like the parameters with a leading axis, none, or more than `most`.
+    """
+    name, members = f"{type(owner).__name__}.inject", as_arrays(members)
+    leaves, structure = jax.tree.flatten(members)
+    if structure != geometry.structure:
+        raise ValueError(
+            f"{name}: the members are {structure}, the parameters {geometry.structure}; give a tree alike."
+        )
+    count = max(leaf.shape[0] if leaf.ndim else 0 for leaf in leaves)
+    for leaf, shape in zip(leaves, geometry.shapes, strict=True):
+        if count == 0 or leaf.shape != (count, *shape):
+            wanted = ", ".join(["count", *map(str, shape)])
+            raise ValueError(
+                f"{name}: members have shape {leaf.shape}; give ({wanted}{',' * (not shape)}), one or more."
+            )
+    if count > most:
+        raise ValueError(f"{name}: there are {count} members for a population of {most}.")
+    return members

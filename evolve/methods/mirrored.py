@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from evolve.core import draws
 from evolve.core.shaping import places
@@ -23,13 +23,17 @@ def head(key: PRNGKeyArray, some: int, size: int, n: int, mirrored: bool) -> Flo
     return jnp.stack([half, -half], axis=1).reshape(some, n)
 
 
-def winners_first(losses: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
+def winners_first(
+    losses: Float[Array, " n"], count: Any = None, foreign: Bool[Array, " n"] | None = None
+) -> Float[Array, " n"]:
     """Losses that rank the better one of each pair before all the worse ones, and otherwise as those given.
 
     Without it two opposite members may both attract, and cancel: the path of the step size would look short, and sigma
     shrink, wherever the pair lies well. Of equal ones neither is worse; one whose opposite failed, or is not in use, is
-    not. Only the order of the losses counts.
+    not, nor is either of two that are no opposites, for one is `foreign`. Only the order of the losses counts.
     """
-    other = losses.reshape(-1, 2)[:, ::-1].reshape(-1)
-    ranks = places(losses, count)[0] + len(losses) * (losses > other)
+    worse = losses > losses.reshape(-1, 2)[:, ::-1].reshape(-1)
+    if foreign is not None:
+        worse &= ~jnp.repeat(jnp.any(foreign.reshape(-1, 2), axis=1), 2)
+    ranks = places(losses, count)[0] + len(losses) * worse
     return jnp.where(jnp.isfinite(losses), ranks.astype(losses.dtype), jnp.inf)

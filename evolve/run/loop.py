@@ -192,9 +192,7 @@ def _block(task: Task, carry: Carry, seen: Seen, until: Int[Array, ""]) -> Any:
         going, carry, run_key = seed
         return jax.lax.cond(going, lambda: step(task, carry, run_key), lambda: carry)
 
-    # An accelerator would rather wait: most of it would be idle for one seed.
-    patient = task.seeds is not None and jax.default_backend() == "cpu" and task.optimizer.takes_turns(carry.state)
-    turns = patient or task.tight
+    turns = task.tight or _waits(task, carry)
 
     def body(loop: Any) -> Any:
         carry, _, rows, filled, going, now = loop
@@ -217,6 +215,11 @@ def _firm(leaf: Any) -> Array:
     return leaf if is_key else jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
+def _waits(task: Task, carry: Carry) -> bool:
+    """Whether seeds would wait for each other; an accelerator would rather, most of which is idle for one seed."""
+    return task.seeds is not None and jax.default_backend() == "cpu" and task.optimizer.takes_turns(carry.state)
+
+
 class DeviceLoop:
     """Blocks of generations in one compiled program; seeds take turns in it where side by side they do not fit."""
 
@@ -224,7 +227,8 @@ class DeviceLoop:
         self.task: Task = numeric(task)  # once, not for every block
         self.program: Program = compiled(_block, self.task, carry, seen, np.int32(0))
         room, needed = device_memory(), self.program.memory
-        if task.seeds is not None and room is not None and needed is not None and needed > room:
+        wide = task.seeds is not None and not _waits(task, carry)
+        if wide and room is not None and needed is not None and needed > room:
             self.task = dataclasses.replace(self.task, tight=True)
             narrow = compiled(_block, self.task, carry, seen, np.int32(0))
             self.program = dataclasses.replace(narrow, seconds=narrow.seconds + self.program.seconds)

@@ -10,9 +10,11 @@ import pytest
 from laws.programs import ask, directions, host, init, inject, members, start, tell
 
 import evolve
-from evolve import CMAES, MAES, SNES, Bounded, Integers, Restarts, SepCMAES, UncertaintyHandling
+from evolve import CMAES, LMMAES, MAES, SNES, Bounded, Integers, Restarts, SepCMAES, UncertaintyHandling
 from evolve.backend import Device
 from evolve.core import Stored, wrap
+from evolve.methods.gather import weigh
+from evolve.methods.injection import injected
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -27,7 +29,7 @@ def looked(population):
 
 
 @pytest.mark.parametrize("kind", [CMAES, MAES])
-@pytest.mark.parametrize("far", [0.1, 3.0, 1e6])
+@pytest.mark.parametrize("far", [0.1, 3.0, 1e6, 1e100])
 def test_a_member_is_where_pycma_would_put_it(kind, far):
     n, sigma = 4, 0.5
     optimizer, stds = kind(sigma, 8, stds=np.array([1.0, 2.0, 0.5, 1.0])), np.array([1.0, 2.0, 0.5, 1.0])
@@ -40,6 +42,41 @@ def test_a_member_is_where_pycma_would_put_it(kind, far):
     theirs = [peer.repair_genotype(each.copy(), copy_if_changed=True) for each in x]
     np.testing.assert_allclose(found[-2:], theirs, rtol=1e-6)
     np.testing.assert_array_equal(found[:-2], drawn[:-2])
+
+
+@pytest.mark.parametrize("optimizer", [CMAES(0.5, 8), SepCMAES(0.5, 8), MAES(0.5, 8), LMMAES(0.5, 8)], ids=str)
+def test_one_that_is_not_finite_loses_nothing(optimizer):
+    """The drawn member stays in its place; in single precision, where squares overflow early, far ones are moved."""
+    with jax.enable_x64(False):
+        state = init(optimizer, np.zeros(2, np.float32), jax.random.key(0))
+        population = ask(optimizer, state, jax.random.key(1))
+        rows = np.array([[np.nan, 1.0], [1e25, 1e25], [0.1, 0.2], [np.inf, 0.0]], np.float32)
+        mixed = inject(optimizer, state, population, rows)
+        drawn, found = (np.asarray(members(each)) for each in (population, mixed))
+        np.testing.assert_array_equal(found[[*range(5), 7]], drawn[[*range(5), 7]])
+        np.testing.assert_allclose(found[5:7], [2 * [0.5 * (np.sqrt(2) + 1) / np.sqrt(2)], [0.1, 0.2]], rtol=1e-5)
+        losses = np.sum(found**2, axis=1)
+        after = tell(optimizer, state, mixed, losses)
+        same = dataclasses.replace(population, directions=Stored(np.asarray(directions(mixed))))
+        assert after.generation == 1
+        np.testing.assert_allclose(after.mean, tell(optimizer, state, same, losses).mean, rtol=1e-5)
+
+
+def test_one_that_is_no_opposite_takes_nothing_from_the_other_of_a_pair():
+    """The best drawn member attracts as it would without pairs, where the elite is in the place of its opposite."""
+    losses = np.array([1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.0])
+    optimizer = CMAES(0.5, 8, mirrored=True)
+    state = init(optimizer, np.ones(3), jax.random.key(0))
+    population = ask(optimizer, state, jax.random.key(1))
+    mixed = injected(state, population, np.full((1, 3), 0.9), 1).directions
+    told = jnp.asarray(np.where(np.arange(8) == 1, 0.5, losses))
+    p = optimizer._constants(3, 8)
+    (weights, shape), _ = weigh(mixed, told, p, True)
+    (plain, _), _ = weigh(None, told, p, False)
+    np.testing.assert_allclose(weights[:2], plain[:2], rtol=1e-12)
+    assert shape[0] > 0
+    (paired, _), _ = weigh(population.directions, jnp.asarray(losses), p, True)
+    assert np.all((np.asarray(paired) > 0) == (np.arange(8) % 2 == 0))
 
 
 def test_an_injected_member_teaches_as_a_drawn_one_does():
@@ -150,7 +187,7 @@ def test_wrappers_pass_members_on(name):
     moved = optimizer.answer(told)
     toward = np.append(x["a"][1], x["b"][1])
     assert np.append(moved["a"], moved["b"]) @ toward > 0.2 * toward @ toward
-    with pytest.raises(ValueError, match=r"CMAES\.inject: there are 9 members for a population of 8"):
+    with pytest.raises(ValueError, match=r"\.inject: there are 9 members for a population of 8"):
         optimizer.inject(state, population, jax.tree.map(lambda leaf: jnp.zeros((9, *leaf.shape)), first))
 
 
@@ -185,6 +222,14 @@ def test_misuse_is_refused():
     population = ask(optimizer, state, jax.random.key(1))
     with pytest.raises(ValueError, match=r"CMAES\.inject: there are 9 members for a population of 8"):
         optimizer.inject(state, population, jnp.ones((9, 3)))
+    for wrapped in (optimizer, Bounded(optimizer, -9.0, 9.0)):
+        state = init(wrapped, np.ones(3), jax.random.key(0))
+        population = ask(wrapped, state, jax.random.key(1))
+        for shape in ((3,), (), (0, 3), (1, 4), (2, 3, 1)):
+            with pytest.raises(ValueError, match=r"\.inject: members have shape .*; give \(count, 3\), one or more"):
+                wrapped.inject(state, population, jnp.ones(shape))
+        with pytest.raises(ValueError, match=r"\.inject: the members are .*; give a tree alike"):
+            wrapped.inject(state, population, {"a": jnp.ones((1, 3))})
     alone = SNES()
     with pytest.raises(TypeError, match=r"SNES\.inject: it learns from its own members alone"):
         alone.inject(alone.init(jnp.ones(3), jax.random.key(0)), population, jnp.ones((1, 3)))

@@ -12,6 +12,8 @@ from laws.tools import same_bits
 import evolve
 import problems
 import zeroth
+from evolve.core import memory
+from evolve.core.memory import device_memory
 
 OPTIMIZERS = {
     "openes": evolve.OpenES(population=16),
@@ -120,6 +122,16 @@ def test_seeds_take_turns_where_memory_is_short(monkeypatch):
         same_bits((one.answer, one.loss, one.state), (other.answer, other.loss, other.state))
     monkeypatch.setattr(sys.modules["evolve.run.loop"], "device_memory", lambda: None)
     assert run(seeds=6)[0].memory == wide[0].memory
+
+
+@pytest.mark.parametrize(("text", "bytes_"), [("4096\n", 4096), ("max\n", None), (None, None)])
+def test_a_container_may_use_less_than_the_machine_has(monkeypatch, tmp_path, text, bytes_):
+    machine = device_memory()
+    assert machine > 1e8
+    if text is not None:
+        (tmp_path / "limit").write_text(text)
+    monkeypatch.setattr(memory, "_LIMITS", (tmp_path / "limit",))
+    assert device_memory() == bytes_ or (bytes_ is None and device_memory() >= machine)
 
 
 def test_a_farther_target_lets_those_that_waited_catch_up(tmp_path):
