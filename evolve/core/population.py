@@ -55,6 +55,30 @@ class Directions(eqx.Module):
         """sum_i weights_i * direction_i."""
 
 
+class Derived(Directions):
+    """Directions made of others, in whose groups, blocks and windows they come."""
+
+    @property
+    @abstractmethod
+    def base(self) -> Directions:
+        """Those that they are made of."""
+
+    @property
+    def group(self) -> int:
+        """As of those."""
+        return self.base.group
+
+    @property
+    def block(self) -> int | None:
+        """As of those."""
+        return self.base.block
+
+    @property
+    def window(self) -> int | None:
+        """As of those."""
+        return self.base.window
+
+
 class Stored(Directions):
     """Directions that are kept (CMA-ES, genetic algorithms): a tree with a leading axis of members."""
 

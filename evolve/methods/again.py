@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from evolve.core.perturbation import Direction
-from evolve.core.population import Directions
+from evolve.core.population import Derived, Directions
 from evolve.core.trees import Params
 
 
-class Again(Directions):
+class Again(Derived):
     """Those of the members in use, followed by copies of the first of them.
 
     inner
@@ -28,19 +28,9 @@ class Again(Directions):
     source: Directions | None = None  # what the copies are drawn from, where the inner ones are a window's
 
     @property
-    def group(self) -> int:
-        """The inner directions'."""
-        return self.inner.group
-
-    @property
-    def block(self) -> int | None:
-        """The inner directions'."""
-        return self.inner.block
-
-    @property
-    def window(self) -> int | None:
-        """The inner directions'."""
-        return self.inner.window
+    def base(self) -> Directions:
+        """The inner ones."""
+        return self.inner
 
     def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Again":
         """Copies, and of the others a window's, drawn already."""

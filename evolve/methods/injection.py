@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.perturbation import Direction
-from evolve.core.population import Directions, Population, Stored
+from evolve.core.population import Derived, Directions, Population, Stored
 from evolve.core.trees import Geometry, Params, as_arrays, select, take
 
 
-class Injected(Directions):
+class Injected(Derived):
     """Those of another population, but for some members in a row that come from elsewhere."""
 
     inner: Directions
@@ -23,19 +23,9 @@ class Injected(Directions):
     first: Int[Array, ""] | int  # the number of the member in whose place the first row is
 
     @property
-    def group(self) -> int:
-        """The inner directions'."""
-        return self.inner.group
-
-    @property
-    def block(self) -> int | None:
-        """The inner directions'."""
-        return self.inner.block
-
-    @property
-    def window(self) -> int | None:
-        """The inner directions'."""
-        return self.inner.window
+    def base(self) -> Directions:
+        """The inner ones."""
+        return self.inner
 
     def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Injected":
         """Of those that are not from elsewhere a window's, drawn already."""

@@ -9,30 +9,20 @@ from jaxtyping import Array, Float, Int
 
 from evolve.core.lowrank import form
 from evolve.core.perturbation import Direction, weighted_sum
-from evolve.core.population import Directions, Population
+from evolve.core.population import Derived, Directions, Population
 from evolve.core.trees import Params
 
 
-class Mapped(Directions):
+class Mapped(Derived):
     """Whole members: images of those of another population under a map of trees, in working precision."""
 
     inner: Population
     image: Callable[[Params], Params]
 
     @property
-    def group(self) -> int:
+    def base(self) -> Directions:
         """The inner population's."""
-        return self.inner.directions.group
-
-    @property
-    def block(self) -> int | None:
-        """The inner population's."""
-        return self.inner.directions.block
-
-    @property
-    def window(self) -> int | None:
-        """The inner population's."""
-        return self.inner.directions.window
+        return self.inner.directions
 
     def ahead(self, first: Int[Array, ""], used: Int[Array, ""] | int) -> "Mapped":
         """Images of what the inner population has drawn."""

@@ -133,17 +133,11 @@ def test_seeds_are_single_runs():
         np.testing.assert_allclose(alone.loss, one.loss, rtol=1e-6)
 
 
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("size", [8, 14, 100])
-@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES])
-def test_natural_strategies_learn_from_a_counted_population_what_they_learn_from_a_plain_one(kind, size):
-    """A block, a part of one behind it, and more than a window of 64; in six dimensions, below which a rate is zero."""
-    n, block, most = 6, 8, 128
-    forever = Tolerances(maxiter=jnp.inf)
-    optimizer, plain = kind(0.5, block, stopping=forever), kind(0.5, size, stopping=forever)
+def told_the_same(optimizer, plain, n, size, most, generations, rtol):
+    """States after each generation: of a population that may grow, and of one of that size told the same directions."""
     counted = start(optimizer, np.ones(n), jax.random.key(0), np.asarray(size), most, 1.0)
     state = init(plain, np.ones(n), jax.random.key(0))
-    for t in range(40):
+    for t in range(generations):
         some = ask(optimizer, counted, jax.random.key(t))
         assert (some.size, some.count) == (most, size)
         x = np.asarray(members(some))
@@ -152,9 +146,21 @@ def test_natural_strategies_learn_from_a_counted_population_what_they_learn_from
         losses[5] = losses[6]
         own = ask(plain, state, jax.random.key(t))
         own = dataclasses.replace(own, directions=Stored(np.asarray(directions(some))[:size]))
-        np.testing.assert_allclose(members(own), x[:size], rtol=1e-9)
+        np.testing.assert_allclose(members(own), x[:size], rtol=rtol)
         counted = tell(optimizer, counted, some, np.where(np.arange(most) < size, losses, np.inf))
         state = tell(plain, state, own, losses[:size])
+        yield t, counted, state
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("size", [8, 14, 100])
+@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES])
+def test_natural_strategies_learn_from_a_counted_population_what_they_learn_from_a_plain_one(kind, size):
+    """A block, a part of one behind it, and more than a window of 64; in six dimensions, below which a rate is zero."""
+    n, block, most = 6, 8, 128
+    forever = Tolerances(maxiter=jnp.inf)
+    optimizer, plain = kind(0.5, block, stopping=forever), kind(0.5, size, stopping=forever)
+    for t, counted, state in told_the_same(optimizer, plain, n, size, most, 40, 1e-9):
         np.testing.assert_allclose(optimizer.answer(counted), plain.answer(state), rtol=1e-9, atol=1e-12)
         for name, value in plain.status(state).items():
             np.testing.assert_allclose(optimizer.status(counted)[name], value, rtol=1e-8)
@@ -189,21 +195,7 @@ def test_a_counted_population_learns_what_a_plain_one_learns():
     """Told the same directions, of which the last block is only partly in use."""
     n, size, block = 4, 13, 8
     optimizer, plain = CMAES(0.5), CMAES(0.5, size)
-    counted = start(optimizer, np.ones(n), jax.random.key(0), np.asarray(size), 4 * block, 1.0)
-    state = init(plain, np.ones(n), jax.random.key(0))
-    for t in range(19):
-        some = ask(optimizer, counted, jax.random.key(t))
-        assert some.size == 4 * block
-        assert some.count == size
-        x = np.asarray(members(some))
-        losses = np.sum(10.0 ** (2 * np.arange(n)) * x**2, axis=1)
-        losses[2] = np.nan if t % 3 == 0 else losses[2]
-        losses[5] = losses[6]
-        own = ask(plain, state, jax.random.key(t))
-        own = dataclasses.replace(own, directions=Stored(np.asarray(directions(some))[:size]))
-        np.testing.assert_allclose(members(own), x[:size], rtol=1e-12)
-        counted = tell(optimizer, counted, some, np.where(np.arange(4 * block) < size, losses, np.inf))
-        state = tell(plain, state, own, losses[:size])
+    for t, counted, state in told_the_same(optimizer, plain, n, size, 4 * block, 19, 1e-12):
         np.testing.assert_allclose(counted.mean, state.mean, rtol=1e-9)
         np.testing.assert_allclose(counted.sigma, state.sigma, rtol=1e-9)
         np.testing.assert_allclose(counted.shape.covariance, state.shape.covariance, rtol=1e-7, atol=1e-10)
