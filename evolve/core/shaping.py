@@ -3,6 +3,9 @@
 A shaping is a function of the losses, shape (n,), non-finite for failed members. It returns weights, shape (n,), such
 that `combine(weights) / scale` points uphill: a member with a high loss has a high weight. Tied members share
 the mean of their places' weights, and a failed member ranks worst.
+
+Of a population that may grow only the first members are in use, as many as a second argument says; the losses of the
+others are infinite, and they weigh nothing. A shaping that is used where nothing grows needs no second argument.
 """
 
 from collections.abc import Callable
@@ -17,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from evolve.core.checks import check_between
 
 _FEW = 512  # losses that are compared each with each: up to here that costs no more than sorting them
-Shaping: TypeAlias = Callable[[Float[Array, " n"]], Float[Array, " n"]]
+Shaping: TypeAlias = Callable[..., Float[Array, " n"]]
 
 
 def places(losses: Float[Array, " n"], count: Any = None) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
@@ -114,27 +117,32 @@ def attracting(losses: Float[Array, " n"], weights: Float[Array, "*sets n"]) -> 
     return jnp.where(kept > 0, kept * gain, kept)
 
 
-def centered_ranks(losses: Float[Array, " n"]) -> Float[Array, " n"]:
+def centered_ranks(losses: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
     """Ranks from -1/2, the best, to 1/2, divided by n; a NaN ranks worst (Salimans et al. 2017, section 2.1).
 
     Every shaping here is divided by n: the sum over the population is then a mean.
     """
     size = losses.shape[0]
-    return by_rank(losses, np.linspace(-0.5, 0.5, size, dtype=losses.dtype)) / size
+    if count is None:
+        return by_rank(losses, np.linspace(-0.5, 0.5, size, dtype=losses.dtype)) / size
+    used = jnp.asarray(count, losses.dtype)
+    return by_rank(losses, jnp.arange(size, dtype=losses.dtype) / jnp.maximum(used - 1, 1) - 0.5, count) / used
 
 
-def z_score(losses: Float[Array, " n"]) -> Float[Array, " n"]:
+def z_score(losses: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
     """(loss - mean) / standard deviation / n over the members that did not fail; a failed member weighs nothing."""
+    del count  # members that are not in use are as failed ones
     share = jnp.isfinite(losses).astype(losses.dtype)
     return _standardized(losses, share) / jnp.maximum(jnp.sum(share), 1)
 
 
-def difference(losses: Float[Array, " n"]) -> Float[Array, " n"]:
+def difference(losses: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
     """Raw losses / n, the finite-difference estimate (Spall 1992, eq. 2.2; Malladi et al. 2023, definition 1).
 
     With antithetic pairs `combine` takes the difference within each pair, and a pair of which one failed weighs
     nothing: half a difference is no estimate.
     """
+    del count  # members that are not in use are as failed ones
     ok = jnp.isfinite(losses)
     return jnp.where(ok, losses, 0.0) / jnp.maximum(jnp.sum(ok), 1)
 
@@ -147,12 +155,12 @@ class Elite(eqx.Module):
     def __check_init__(self) -> None:
         check_between(self, 0, 1, schedules=False, above=True, fraction=self.fraction)
 
-    def __call__(self, losses: Float[Array, " n"]) -> Float[Array, " n"]:
+    def __call__(self, losses: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
         """Weights <= 0 that sum to -1: following them downhill moves to the mean of the elite."""
-        size = losses.shape[0]
-        parents = max(1, int(size * self.fraction + 1e-9))  # 0.29 of 100 is 28.999999999999996
-        raw = np.maximum(0, np.log(parents + 0.5) - np.log(np.arange(1, size + 1)))
-        return -recombination(losses, (raw / np.sum(raw)).astype(losses.dtype))
+        size, xp = losses.shape[0], np if count is None else jnp
+        parents = _part(self.fraction, size, count)
+        raw = xp.maximum(0, xp.log(parents + 0.5) - np.log(np.arange(1, size + 1)))
+        return -recombination(losses, (raw / xp.sum(raw)).astype(losses.dtype), count)
 
 
 class TopPairs(eqx.Module):
@@ -167,18 +175,24 @@ class TopPairs(eqx.Module):
     def __check_init__(self) -> None:
         check_between(self, 0, 1, schedules=False, above=True, fraction=self.fraction)
 
-    def __call__(self, losses: Float[Array, " n"]) -> Float[Array, " n"]:
+    def __call__(self, losses: Float[Array, " n"], count: Any = None) -> Float[Array, " n"]:
         """(loss - mean) / standard deviation / number of pairs, over the losses of the pairs that count."""
         if losses.shape[0] % 2:
             raise ValueError(f"TopPairs: {losses.shape[0]} losses are no pairs; use it with Antithetic(...).")
         pairs = losses.reshape(-1, 2)
         ok = jnp.all(jnp.isfinite(pairs), axis=1)
         best = jnp.where(ok, jnp.min(pairs, axis=1), jnp.inf)
-        count = max(1, int(ok.shape[0] * self.fraction + 1e-9))
-        best_few = (np.arange(ok.shape[0]) < count).astype(losses.dtype)
-        share = jnp.where(ok, by_rank(best, best_few), 0.0)
+        whole = None if count is None else count // 2
+        best_few = (np.arange(ok.shape[0]) < _part(self.fraction, ok.shape[0], whole)).astype(losses.dtype)
+        share = jnp.where(ok, by_rank(best, best_few, whole), 0.0)
         each = jnp.repeat(share, 2)
         return _standardized(losses, each) * each / _or_one(jnp.sum(share))
+
+
+def _part(fraction: float, size: int, count: Any) -> Any:
+    """How many that part of the members is, at least one; `count` of them are in use, or all."""
+    each = np.maximum(1, (np.arange(size + 1) * fraction + 1e-9).astype(int))  # 0.29 of 100 is 28.999999999999996
+    return each[size] if count is None else jnp.asarray(each)[count]
 
 
 def _standardized(losses: Float[Array, " n"], share: Float[Array, " n"]) -> Float[Array, " n"]:

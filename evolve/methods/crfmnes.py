@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from evolve.core import draws
 from evolve.core.population import Population, StoredPairs
+from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, select
 from evolve.methods.colored import Growth
 from evolve.methods.gather import summed
@@ -84,6 +85,8 @@ class CRFMNES(Natural):
 
     mirrored: ClassVar[bool] = True
 
+    sigma: Scalar = 0.3
+    population: int | None = eqx.field(static=True, default=None)
     stopping: Tolerances | None = None
 
     def begun(

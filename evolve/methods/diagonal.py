@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.lowrank import form
 from evolve.core.perturbation import Direction, Perturbation, weighted_sum
-from evolve.core.population import Drawn, Population, Stored
+from evolve.core.population import Directions, Drawn, Population, Stored, stored
 from evolve.core.trees import Geometry, Params
 from evolve.methods.colored import Colored, Growth
 from evolve.methods.nes import in_range
@@ -115,26 +115,23 @@ class Diagonal(eqx.Module):
         directions = Drawn.of(Scaled(inner, relative), key, self.geometry, size)
         return Population(self.center, scale, directions, key, self.geometry, size)
 
-    def moments(self, population: Population, weights: Float[Array, " size"]) -> tuple[Params, Params]:
-        """`first` and `second`."""
+    def moments(
+        self, population: Population, weights: Float[Array, " size"], others: Float[Array, " size"]
+    ) -> tuple[Params, Params]:
+        """sum_i weights_i z_i and sum_i others_i z_i^2, z the members' distances from the center in deviations."""
         drawn, geometry = population.directions, self.geometry
         if not isinstance(drawn, Colored):
-            return self.first(population, weights), self.second(population, weights)
-        sums = drawn.total(population.used, (weights,), lambda shape, y, z, weights: (weights @ z, weights @ z**2))
+            first = jax.tree.map(jnp.divide, population.combine(weights), self._axes()[1])
+            return first, self._second(drawn, others)
+        sums = drawn.total(population.used, (weights, others), lambda shape, y, z, one, two: (one @ z, two @ z**2))
         first, second = (geometry.working(geometry.unravel(total)) for total in sums)
         return first, second
 
-    def first(self, population: Population, weights: Float[Array, " size"]) -> Params:
-        """sum_i weights_i z_i with z the members' distances from the center in standard deviations."""
-        return jax.tree.map(jnp.divide, population.combine(weights), self._axes()[1])
-
-    def second(self, population: Population, weights: Float[Array, " size"]) -> Params:
-        """sum_i weights_i z_i^2."""
-        drawn = population.directions
+    def _second(self, drawn: Directions, weights: Float[Array, " size"]) -> Params:
         if isinstance(drawn, Drawn):
             drawn = Drawn(Squared(drawn.perturbation), drawn.key, drawn.geometry, drawn.kept)
         else:
-            drawn = Stored(_squares(population.stored))
+            drawn = Stored(_squares(stored(drawn)))
         return jax.tree.map(lambda total, axis: total / axis**2, drawn.combine(weights), self._axes()[1])
 
     def moved(self, center: Params, factors: Params) -> "Diagonal":

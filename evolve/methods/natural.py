@@ -1,4 +1,4 @@
-"""What natural evolution strategies share: a population whose size may grow, and when they stop."""
+"""What natural evolution strategies and PGPE share: a population whose size may grow, and when they stop."""
 
 import functools
 from abc import abstractmethod
@@ -24,14 +24,14 @@ class Size(NamedTuple):
 
 
 class Natural(Growing):
-    """A method whose state has `watch` and `growth`."""
+    """A method with a radius and a population, whose state has `watch` and `growth`."""
 
     reasons: ClassVar[tuple[str, ...]] = REASONS
     mirrored: ClassVar[bool] = False  # whether members come in opposite pairs
 
     stopping: eqx.AbstractVar[Tolerances | None]
-    sigma: Scalar = 0.3
-    population: int | None = eqx.field(static=True, default=None)
+    sigma: eqx.AbstractVar[Scalar]
+    population: eqx.AbstractVar[int | None]
 
     def __check_init__(self) -> None:
         check_positive(self, schedules=False, sigma=self.sigma)

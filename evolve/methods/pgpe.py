@@ -1,5 +1,6 @@
 """Policy gradients with parameter-based exploration, PGPE (Sehnke et al. 2010, Neural Networks 23)."""
 
+import inspect
 import math
 from typing import Any, ClassVar
 
@@ -7,19 +8,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from evolve.core.checks import check_between, check_population, check_positive, check_update
+from evolve.core.checks import check_between, check_positive, check_update
 from evolve.core.estimator import whole_groups
-from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Antithetic
 from evolve.core.population import Population
 from evolve.core.schedule import Scalar
 from evolve.core.shaping import Shaping, centered_ranks
-from evolve.core.trees import Params, begin, scaled, select
+from evolve.core.trees import Geometry, Params, select
 from evolve.methods.clipup import ClipUp
+from evolve.methods.colored import Growth
 from evolve.methods.diagonal import Diagonal
-from evolve.methods.stopping import REASONS, Tolerances, check_stopping
+from evolve.methods.natural import Natural
+from evolve.methods.stopping import Spread, Tolerances
+from evolve.methods.watch import Watch
 
 
 class PGPEState(eqx.Module):
@@ -27,9 +30,20 @@ class PGPEState(eqx.Module):
 
     normal: Diagonal
     update: Any
+    first: Float[Array, ""]  # sigma of the run's first generation, the unit of the default update's lengths
+
+    @property
+    def watch(self) -> Watch | None:
+        """The distribution's."""
+        return self.normal.watch
+
+    @property
+    def growth(self) -> Growth | None:
+        """The distribution's."""
+        return self.normal.growth
 
 
-class PGPE(Optimizer):
+class PGPE(Natural):
     """PGPE with symmetric sampling: pairs tell how to move the mean and each standard deviation (Sehnke et al. 2010).
 
     For networks whose parameters want different radii, and for noisy losses; in memory and time as `OpenES`, but
@@ -38,7 +52,7 @@ class PGPE(Optimizer):
     Parameters
     ----------
     population
-        Members a generation, even for antithetic pairs.
+        Members a generation, even for antithetic pairs; None for 4 + floor(3 ln n), in whole pairs.
     sigma
         The first standard deviation, > 0.
     sigma_rate
@@ -53,16 +67,17 @@ class PGPE(Optimizer):
         Any complete optax optimizer in place of ClipUp. Its gradient is sum_i shaping(losses)_i (x_i - center), as in
         the paper, which shrinks with the standard deviations.
     shaping
-        Losses to weights.
+        Losses to weights: a function such as `centered_ranks`; where populations grow (`Restarts`), of the losses and
+        of how many members are in use.
     stopping
         As in `SNES`: by default never. `ClipUp` takes steps of one length, which end in `tolstagnation`.
 
     Time a generation: O(population x size); memory O(size), for directions are redrawn.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = REASONS
+    mirrored: ClassVar[bool] = True
 
-    population: int = eqx.field(static=True, default=64)
+    population: int | None = eqx.field(static=True, default=64)
     sigma: Scalar = 0.1
     sigma_rate: Scalar = 0.1
     max_change: Scalar = 0.2
@@ -74,11 +89,9 @@ class PGPE(Optimizer):
     stopping: Tolerances | None = None
 
     def __check_init__(self) -> None:
-        check_population(self, self.population, group=2)
-        check_positive(self, schedules=False, sigma=self.sigma, sigma_rate=self.sigma_rate)
+        check_positive(self, schedules=False, sigma_rate=self.sigma_rate)
         check_between(self, 0, 0.9, schedules=False, above=True, max_change=self.max_change)
         check_between(self, 0, 1, schedules=False, momentum=self.momentum)
-        check_stopping(self, self.stopping)
         if not callable(self.shaping):
             raise TypeError(f"PGPE: shaping is {self.shaping!r}; give a function such as centered_ranks.")
         if self.update is not None:
@@ -90,28 +103,32 @@ class PGPE(Optimizer):
             if given is not None and self.update is not None:
                 raise ValueError(f"PGPE: {option} is {given}, but the update given has its own; leave one of them out.")
 
-    def init(self, params: Params, key: PRNGKeyArray) -> PGPEState:
+    def begun(
+        self, geometry: Geometry, start: Params, key: PRNGKeyArray, sigma: Float[Array, ""], growth: Growth | None
+    ) -> PGPEState:
         """The isotropic normal distribution around the parameters."""
         del key
-        normal = Diagonal.around(*begin(self, params), self.sigma).watching(self.stopping, int(self.population))
-        return PGPEState(normal, self._update(normal.geometry.size).init(normal.center))
+        if growth is not None and not _counts(self.shaping):
+            raise TypeError(
+                f"PGPE: shaping is {self.shaping!r}; for a population that grows it must take, after the losses, how"
+                " many members are in use, as centered_ranks does."
+            )
+        normal = Diagonal.around(geometry, start, sigma, growth)
+        normal = normal.watching(self.stopping, self.default_size(geometry.size))
+        return PGPEState(normal, self._update(geometry.size, sigma).init(normal.center), sigma)
 
     def ask(self, state: PGPEState, key: PRNGKeyArray) -> Population:
         """Pairs mu + eps and mu - eps with eps ~ N(0, sigma^2) (section 3.2)."""
-        return state.normal.population(Antithetic(), key, self.population)
+        return state.normal.population(Antithetic(), key, self.default_size(state.normal.geometry.size))
 
     def learn(self, state: PGPEState, population: Population, losses: Float[Array, " size"]) -> PGPEState:
         """The mean by differences of pairs, the standard deviations by their sums (section 3.2, eqs. 14 and 16)."""
         losses = whole_groups(losses, 2)
         counted = jnp.isfinite(losses)
-        weights = self.shaping(losses)
+        weights = self._weights(population, losses)
         # Half the difference, with either sign: what equal halves left by rounding, ClipUp would magnify.
         half = (weights[0::2] - weights[1::2]) / 2
-        gradient = scaled(population.combine(jnp.stack([half, -half], axis=1).reshape(-1)), population.scale)
-        mean = jnp.mean(losses, where=counted)
-        step = self._update(state.normal.geometry.size).update
-        move, update = step(gradient, state.update, state.normal.center, value=mean)
-
+        pull = jnp.stack([half, -half], axis=1).reshape(-1)
         # The baseline: the mean weight. A failed pair pulls at nothing.
         above = jnp.where(counted, weights - jnp.mean(weights, where=counted), 0.0)
 
@@ -119,9 +136,12 @@ class PGPE(Optimizer):
             rate, limit = (jnp.asarray(number, squares.dtype) for number in (self.sigma_rate, self.max_change))
             return 1 - jnp.clip(rate * (squares - jnp.sum(above).astype(squares.dtype)), -limit, limit)
 
-        factors = jax.tree.map(factor, state.normal.second(population, above))
-        center = jax.tree.map(jnp.add, state.normal.center, move)
-        learned = PGPEState(state.normal.moved(center, factors).told(self.stopping, population, losses), update)
+        first, second = state.normal.moments(population, pull, above)
+        gradient, mean = jax.tree.map(jnp.multiply, state.normal.sigma, first), jnp.mean(losses, where=counted)
+        step = self._update(state.normal.geometry.size, state.first).update
+        move, update = step(gradient, state.update, state.normal.center, value=mean)
+        normal = state.normal.moved(jax.tree.map(jnp.add, state.normal.center, move), jax.tree.map(factor, second))
+        learned = PGPEState(normal.told(self.stopping, population, losses), update, state.first)
         return select(jnp.any(counted), learned, state)  # without a whole pair nothing is known
 
     def answer(self, state: PGPEState) -> Params:
@@ -132,15 +152,32 @@ class PGPE(Optimizer):
         """Standard deviations: their geometric mean, the largest, and the square of largest over smallest."""
         return state.normal.status()
 
-    def stop(self, state: PGPEState) -> Int[Array, ""]:
-        """The first criterion of `stopping` that holds."""
-        normal = state.normal
-        if self.stopping is None or normal.watch is None:
-            return super().stop(state)
-        return normal.watch.reason(self.stopping, normal.spread)
+    def spread(self, state: PGPEState) -> Spread:
+        """Deviations of the coordinates."""
+        return state.normal.spread
 
-    def _update(self, n: int) -> optax.GradientTransformationExtraArgs:
+    def _weights(self, population: Population, losses: Float[Array, " size"]) -> Float[Array, " size"]:
+        if population.count is None:
+            return self.shaping(losses)
+
+        def shaped(losses: Array, count: Any) -> Float[Array, " size"]:
+            return jnp.pad(self.shaping(losses, count), (0, population.size - len(losses)))
+
+        return population.brief(shaped, losses, population.count)
+
+    def _update(self, n: int, sigma: Float[Array, ""]) -> optax.GradientTransformationExtraArgs:
         if self.update is not None:
             return optax.with_extra_args_support(self.update)
-        speed = self.sigma * (math.sqrt(n) / 15) if self.max_speed is None else self.max_speed
+        speed = sigma * (math.sqrt(n) / 15) if self.max_speed is None else self.max_speed
         return optax.with_extra_args_support(ClipUp(speed, self.step, self.momentum))
+
+
+def _counts(shaping: Shaping) -> bool:
+    """Whether it may be told how many members are in use."""
+    try:
+        inspect.signature(shaping).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it takes
+        return True
+    return True

@@ -70,9 +70,11 @@ class Restarts(Optimizer):
 
     The populations of "ipop" and "bipop" are drawn, evaluated and summed a few at a time, so that one program serves
     them all and a small one costs little; the method must be `Growing` (the CMA-ES family, `XNES`, `SNES`, `CRFMNES`,
-    and wrappers around them; the shaping of `PGPE` is made for one size). The regimes are those of pycma 4.5 (`fmin2`).
-    Time a generation: the method's, for the members in use. Memory: the method's, and one number for each member of the
-    largest population.
+    `PGPE`, and wrappers around them). The regimes are those of pycma 4.5 (`fmin2`): where the first run has lambda
+    members and the largest so far lambda_l, a small run has lambda (lambda_l / lambda)^(u^2), radii 10^(-2 v) times
+    the first run's, u and v uniform in [0, 1], and at most half the evaluations of all large ones (Hansen 2009,
+    section 2, halves lambda_l besides). Time a generation: the method's, for the members in use. Memory: the method's,
+    and one number for each member of the largest population.
 
     For multimodal problems, and where one run may end in the wrong place. A method that never stops by itself has
     nothing to restart.

@@ -2,6 +2,7 @@
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -47,6 +48,8 @@ class SNES(Natural):
     memory O(n), for directions are redrawn.
     """
 
+    sigma: Scalar = 0.3
+    population: int | None = eqx.field(static=True, default=None)
     mean_rate: Scalar = 1.0
     sigma_rate: Scalar | None = None
     stopping: Tolerances | None = None
@@ -80,7 +83,7 @@ class SNES(Natural):
         def factor(squares: Array) -> Array:
             return jnp.exp(half.astype(squares.dtype) * (squares - jnp.sum(u).astype(squares.dtype)))
 
-        first, second = state.moments(population, u)
+        first, second = state.moments(population, u, u)
         center = jax.tree.map(shifted, state.center, state.sigma, first)
         return state.moved(center, jax.tree.map(factor, second)).told(self.stopping, population, losses)
 

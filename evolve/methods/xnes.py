@@ -84,6 +84,8 @@ class XNES(Natural):
     generation: O(population n^2 + n^3); memory O(population n + n^2).
     """
 
+    sigma: Scalar = 0.3
+    population: int | None = eqx.field(static=True, default=None)
     mean_rate: Scalar = 1.0
     sigma_rate: Scalar | None = None
     shape_rate: Scalar | None = None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from evolve.core import Elite, by_rank, centered_ranks, difference, recombination, z_score
+from evolve.core import Elite, TopPairs, by_rank, centered_ranks, difference, recombination, z_score
 
 # Few sizes, one of which is sorted: every one compiles anew. Subnormal numbers are zero to XLA.
 SIZES = st.sampled_from([2, 5, 8, 40])
@@ -56,6 +56,23 @@ def test_members_not_in_use_get_nothing_and_tie_with_nobody(losses, data):
     weights = np.asarray(call(by_rank, told, table, np.asarray(count)))
     np.testing.assert_allclose(weights[:count], average_table(losses[:count], table[:count]), atol=1e-6)
     np.testing.assert_array_equal(weights[count:], 0.0)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("count", [2, 3, 6, 100, 600])
+@pytest.mark.parametrize(
+    "shaping", [centered_ranks, Elite(), Elite(0.29), TopPairs(), TopPairs(0.29), z_score, difference]
+)
+def test_the_members_in_use_weigh_what_they_do_alone(shaping, count):
+    """Of pairs one that is half in use is none."""
+    rng = np.random.default_rng(count)
+    losses = rng.integers(0, 50, 600).astype(float)
+    losses[rng.random(600) < 0.1] = np.nan
+    even = count - count % 2 if isinstance(shaping, TopPairs) else count
+    told = np.where(np.arange(600) < count, losses, np.inf)
+    expected = np.append(np.asarray(call(shaping, losses[:even])), np.zeros(600 - even))
+    np.testing.assert_allclose(call(shaping, told, count), expected, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(call(shaping, told, jnp.asarray(count)), expected, rtol=1e-12, atol=1e-15)
 
 
 @given(vectors(NUMBERS))

@@ -1,6 +1,8 @@
 """Restarts: the regimes' books, populations that grow without compiling anew, and the same numbers under `vmap`."""
 
 import dataclasses
+import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,17 @@ from evolve.methods.restarts import RestartsState
 SHORT = Tolerances(maxiter=0.01)  # a run of a few generations
 IPOP = Restarts(CMAES(stopping=SHORT), "ipop", 5)
 BIPOP = Restarts(CMAES(stopping=SHORT), "bipop", 5)
+
+
+class Ending(OpenES):
+    """One that stops, of one size."""
+
+    reasons: ClassVar[tuple[str, ...]] = ("enough",)
+
+
+def name(kind):
+    """Of a class, or of what is made of one."""
+    return getattr(kind, "func", kind).__name__
 
 
 def never(x):
@@ -154,12 +167,12 @@ def told_the_same(optimizer, plain, n, size, most, generations, rtol):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("size", [8, 14, 100])
-@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES])
+@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES, functools.partial(PGPE, sigma_rate=1.0)], ids=name)
 def test_natural_strategies_learn_from_a_counted_population_what_they_learn_from_a_plain_one(kind, size):
     """A block, a part of one behind it, and more than a window of 64; in six dimensions, below which a rate is zero."""
     n, block, most = 6, 8, 128
     forever = Tolerances(maxiter=jnp.inf)
-    optimizer, plain = kind(0.5, block, stopping=forever), kind(0.5, size, stopping=forever)
+    optimizer, plain = (kind(sigma=0.5, population=each, stopping=forever) for each in (block, size))
     for t, counted, state in told_the_same(optimizer, plain, n, size, most, 40, 1e-9):
         np.testing.assert_allclose(optimizer.answer(counted), plain.answer(state), rtol=1e-9, atol=1e-12)
         for name, value in plain.status(state).items():
@@ -170,9 +183,9 @@ def test_natural_strategies_learn_from_a_counted_population_what_they_learn_from
     assert abs(np.log10(float(plain.status(state)["condition"]))) > 0.5  # something was learned
 
 
-@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES])
+@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES, PGPE])
 def test_natural_strategies_grow(kind):
-    method = kind(stopping=SHORT)
+    method = kind(population=None, stopping=SHORT)
     result, _, sizes, rows = history(Restarts(method, "ipop", 4), 100_000)
     least = method.default_size(3)
     assert result.reason == "restarts"
@@ -181,13 +194,37 @@ def test_natural_strategies_grow(kind):
     np.testing.assert_array_equal(np.diff(np.concatenate([[0], rows["evaluations"]])), before)
 
 
-def test_natural_strategies_grow_within_wrappers():
+@pytest.mark.parametrize("kind", [CRFMNES, functools.partial(PGPE, 8)], ids=name)
+def test_natural_strategies_grow_within_wrappers(kind):
     """Small runs of BIPOP have odd sizes too, of which the last pair has one member in use."""
-    inside = UncertaintyHandling(Bounded(CRFMNES(stopping=SHORT), -9.0, 9.0))
+    inside = UncertaintyHandling(Bounded(kind(stopping=SHORT), -9.0, 9.0))
     result, runs, sizes, _ = history(Restarts(inside, "bipop", 3), 100_000)
     assert result.reason == "restarts"
     assert len(runs) > 4
     assert set(sizes) > {8, 64}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kind", [XNES, SNES, CRFMNES, PGPE])
+def test_a_run_of_a_small_radius_is_one_of_that_radius(kind):
+    """All lengths follow from the radius, the speed of PGPE's update too: 0.8 times a quarter is 0.2."""
+    one, other = kind(sigma=0.8, population=8), kind(sigma=0.2, population=8)
+    states = tuple(
+        start(each, np.ones(3), jax.random.key(0), np.asarray(8), 16, spread)
+        for each, spread in ((one, 0.25), (other, 1.0))
+    )
+    for t in range(5):
+        some = ask(one, states[0], jax.random.key(t)), ask(other, states[1], jax.random.key(t))
+        losses = np.append(np.sum(np.asarray(members(some[0]))[:8] ** 2, axis=1), np.full(8, np.inf))
+        states = tell(one, states[0], some[0], losses), tell(other, states[1], some[1], losses)
+        np.testing.assert_allclose(one.answer(states[0]), other.answer(states[1]), rtol=1e-12)
+    assert np.linalg.norm(one.answer(states[0])) < np.sqrt(3)
+
+
+def test_a_shaping_must_know_how_many_are_in_use():
+    method = PGPE(8, shaping=lambda losses: losses - jnp.mean(losses), stopping=SHORT)
+    with pytest.raises(TypeError, match=r"PGPE: shaping is .*how many members are in use, as centered_ranks does"):
+        history(Restarts(method, "ipop"), 1000)
 
 
 @pytest.mark.usefixtures("x64")
@@ -254,7 +291,7 @@ def test_uniform_starts():
     ("build", "message"),
     [
         (lambda: Restarts(OpenES()), "OpenES never stops by itself"),
-        (lambda: Restarts(PGPE(stopping=SHORT), "ipop"), "the population of PGPE cannot grow; say regime='same'"),
+        (lambda: Restarts(Ending(), "ipop"), "the population of Ending cannot grow; say regime='same'"),
         (lambda: Restarts(CMAES(), restarts=-1), "restarts is -1; it must be at least 0"),
         (lambda: Restarts(CMAES(stopping=None)), "CMAES never stops by itself"),
         (lambda: Restarts(Bounded(CMAES(stopping=None), -1.0, 1.0)), "Bounded never stops by itself"),
