@@ -18,7 +18,7 @@ from evolve.methods.cma_parameters import Parameters, Rates, default_population,
 from evolve.methods.colored import Colored, Growth, White
 from evolve.methods.covariance import Shape, Step
 from evolve.methods.gather import drawn_from, gather_some, summed, weigh
-from evolve.methods.injection import Elite, among, fitting, injected
+from evolve.methods.injection import Elite, already, among, fitting, injected
 from evolve.methods.mirrored import noise
 from evolve.methods.nes import follow, in_range
 from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, check_stopping, reason
@@ -157,9 +157,11 @@ class CMA(Growing):
 
         One farther from the mean than any drawn member would be is moved towards it (Hansen 2011, arXiv:1110.4181). A
         bad one does not make the variance smaller where it lies, as in pycma; one that is not finite is left out.
+        Those of a second call stand before those of the first.
         """
-        members = fitting(self, members, state.geometry, population.least)
-        count = jax.tree.leaves(members)[0].shape[0]
+        before = already(population.directions)
+        members = fitting(self, members, state.geometry, population.least, before)
+        count = before + jax.tree.leaves(members)[0].shape[0]
         return injected(state, population, members, population.used - count)
 
     def answer(self, state: CMAState) -> Params:

@@ -118,13 +118,18 @@ def injected(state: Any, population: Population, members: Params, place: Int[Arr
     return dataclasses.replace(population, directions=Injected(population.directions, stored, sound, place))
 
 
-def fitting(owner: Any, members: Params, geometry: Geometry, most: int) -> Params:
+def already(directions: Directions) -> int:
+    """How many members from elsewhere there are."""
+    return len(directions.sound) + already(directions.inner) if isinstance(directions, Injected) else 0
+
+
+def fitting(owner: Any, members: Params, geometry: Geometry, most: int, before: int = 0) -> Params:
     """The members as arrays, after the check that they are members.
 
     Raises
     ------
     ValueError
-        They are no tree like the parameters with a leading axis, none, or more than `most`.
+        They are no tree like the parameters with a leading axis, none, or with those `before` more than `most`.
     """
     name, members = f"{type(owner).__name__}.inject", as_arrays(members)
     leaves, structure = jax.tree.flatten(members)
@@ -139,6 +144,6 @@ def fitting(owner: Any, members: Params, geometry: Geometry, most: int) -> Param
             raise ValueError(
                 f"{name}: members have shape {leaf.shape}; give ({wanted}{',' * (not shape)}), one or more."
             )
-    if count > most:
-        raise ValueError(f"{name}: there are {count} members for a population of {most}.")
+    if before + count > most:
+        raise ValueError(f"{name}: there are {before + count} members for a population of {most}.")
     return members

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws.programs import ask, directions, host, init, inject, members, start, tell
+from laws.tools import close
 
 import evolve
 from evolve import CMAES, LMMAES, MAES, SNES, Bounded, Integers, Restarts, SepCMAES, UncertaintyHandling
@@ -189,6 +190,22 @@ def test_wrappers_pass_members_on(name):
     assert np.append(moved["a"], moved["b"]) @ toward > 0.2 * toward @ toward
     with pytest.raises(ValueError, match=r"\.inject: there are 9 members for a population of 8"):
         optimizer.inject(state, population, jax.tree.map(lambda leaf: jnp.zeros((9, *leaf.shape)), first))
+
+
+@pytest.mark.parametrize("inside", [lambda method: method, lambda method: Bounded(method, -9.0, 9.0)])
+def test_members_may_be_injected_one_after_another(inside):
+    """All of them stand in the population, and teach what they teach together."""
+    optimizer = inside(CMAES(0.5, 8))
+    state = init(optimizer, np.zeros(2), jax.random.key(0))
+    drawn, rows = ask(optimizer, state, jax.random.key(1)), np.array([[-0.25, 0.5], [0.25, 0.25]])
+    twice = inject(optimizer, state, inject(optimizer, state, drawn, rows[1:]), rows[:1])
+    once = inject(optimizer, state, drawn, rows)
+    np.testing.assert_allclose(members(twice), members(once), rtol=1e-6)
+    np.testing.assert_allclose(members(twice)[-2:], rows, rtol=1e-6)
+    losses = np.sum(members(once) ** 2, axis=1)
+    close(tell(optimizer, state, twice, losses), tell(optimizer, state, once, losses), 1e-5)
+    with pytest.raises(ValueError, match="there are 9 members for a population of 8"):
+        optimizer.inject(state, twice, jnp.zeros((7, 2)))
 
 
 def test_an_elite_is_told_until_a_better_one_is_found():
