@@ -36,7 +36,7 @@ class Optimizer(eqx.Module):
     """A search method as a frozen record: numbers are leaves (sweep them with `vmap`), structure is static.
 
     A new method defines `init`, `ask`, `learn` and `answer`. `tell` is `learn` behind one guard that holds for
-    all: failed members come as +inf, and a generation in which all failed leaves the state as it was.
+    all: failed members come as +inf, and of a generation in which all failed nothing is learned (`failed`).
     """
 
     oracle: ClassVar[Literal["loss", "gradient"]] = "loss"
@@ -87,6 +87,20 @@ class Optimizer(eqx.Module):
     def learn(self, state: State, population: Population, losses: Any) -> State:
         """The state after a generation; `losses` are finite, or +inf for failed members, and not all of them failed."""
 
+    def failed(self, state: State, population: Population) -> State:
+        """The state after a generation of which no member succeeded: as it was, but for what counts generations."""
+        del population
+        return state
+
+    def learn_if(self, state: State, population: Population, losses: Any, some: Bool[Array, ""] | bool) -> State:
+        """`learn` where some member succeeded, else `failed`.
+
+        Finite losses may still overflow on their way: what cannot be deployed is not learned. A wrapper that hands this
+        on to its method leaves the guarding to it.
+        """
+        learned = self.learn(state, population, losses)
+        return keep(some & all_finite(self.answer(learned)), learned, self.failed(state, population))
+
     @abstractmethod
     def answer(self, state: State) -> Params:
         """What the user deploys, in the user's dtypes."""
@@ -102,7 +116,7 @@ class Optimizer(eqx.Module):
         return jnp.zeros((), jnp.int32)
 
     def extra(self, state: State) -> Int[Array, ""]:
-        """Evaluations so far beyond `Population.least` a generation: of line searches, or of growing populations."""
+        """Evaluations so far beside those of the populations that were asked for: of line searches."""
         del state
         return jnp.zeros((), jnp.int32)
 
@@ -113,6 +127,15 @@ class Optimizer(eqx.Module):
         """
         del state
         return jnp.zeros((), jnp.int32)
+
+    def widened(self, state: State, factor: Float[Array, ""]) -> State:
+        """With every standard deviation that the method adapts times a factor; a fixed or scheduled radius stays."""
+        del factor
+        return state
+
+    def under_noise(self) -> "Optimizer":
+        """The method for losses that are noisy, of which the lowest one is luck."""
+        return self
 
     def takes_turns(self, state: State) -> bool:
         """Whether a CPU better runs several seeds in turn: side by side, each waits for the longest generation."""
@@ -151,16 +174,8 @@ class Optimizer(eqx.Module):
         some = population.brief(jnp.any, finite)
         if isinstance(losses, Graded):
             some &= all_finite(losses.gradient)
-            return self._guarded(state, population, Graded(clean, losses.gradient, losses.function), some)
-        return self._guarded(state, population, clean, some)
-
-    def _guarded(self, state: State, population: Population, losses: Any, some: Bool[Array, ""]) -> State:
-        """`learn`, or the state as it was where no member succeeded (`some`).
-
-        Finite losses may still overflow on their way: what cannot be deployed is not learned.
-        """
-        learned = self.learn(state, population, losses)
-        return keep(some & all_finite(self.answer(learned)), learned, state)
+            return self.learn_if(state, population, Graded(clean, losses.gradient, losses.function), some)
+        return self.learn_if(state, population, clean, some)
 
 
 class Growing(Optimizer):

@@ -1,9 +1,10 @@
 """A method around another."""
 
+import dataclasses
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_kind
 from evolve.core.optimizer import Growing, Optimizer, State
@@ -49,6 +50,18 @@ class Wrapper(Growing):
     def default_size(self, n: int) -> int:
         """The method's, which must have one."""
         return self.growing.default_size(n)
+
+    def failed(self, state: State, population: Population) -> State:
+        """As the method has it."""
+        return dataclasses.replace(state, inner=self.optimizer.failed(state.inner, population))
+
+    def widened(self, state: State, factor: Float[Array, ""]) -> State:
+        """The method's."""
+        return dataclasses.replace(state, inner=self.optimizer.widened(state.inner, factor))
+
+    def under_noise(self) -> Optimizer:
+        """Around the method for noisy losses."""
+        return dataclasses.replace(self, optimizer=self.optimizer.under_noise())
 
     def takes_turns(self, state: State) -> bool:
         """Where the method does."""

@@ -9,7 +9,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.optimizer import State
 from evolve.core.population import Population, Stored
@@ -106,8 +106,14 @@ class Bounded(Wrapper):
 
     def learn(self, state: Any, population: Population, losses: Float[Array, " size"]) -> Any:
         """What the method learns of the members that it asked for."""
+        return self.learn_if(state, population, losses, True)
+
+    def learn_if(
+        self, state: Any, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
+    ) -> Any:
+        """The method's, told of the members that it asked for."""
         inner = self._own(state, population)
-        return dataclasses.replace(state, inner=self.optimizer.learn(state.inner, inner, losses))
+        return dataclasses.replace(state, inner=self.optimizer.learn_if(state.inner, inner, losses, some))
 
     def answer(self, state: Any) -> Params:
         """The image of the method's."""

@@ -1,5 +1,6 @@
 """What the CMA-ES family shares: a normal distribution that follows its paths (Hansen 2016, arXiv:1604.00772)."""
 
+import dataclasses
 import functools
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from evolve.methods.gather import drawn_from, gather_some, summed, weigh
 from evolve.methods.injection import Elite, already, among, fitting, injected
 from evolve.methods.mirrored import noise
 from evolve.methods.nes import follow, in_range
-from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, check_stopping, reason
+from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, check_stopping, missed, reason
 
 
 class CMAState(eqx.Module):
@@ -116,18 +117,28 @@ class CMA(Growing):
         """Mean, paths, step size and shape (eqs. 41-47)."""
         return self._learned(state, population, losses, True)
 
-    def _guarded(
-        self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""]
+    def failed(self, state: CMAState, population: Population) -> CMAState:
+        """As it was; stopping counts it."""
+        del population
+        return dataclasses.replace(state, trail=missed(state.trail))
+
+    def widened(self, state: CMAState, factor: Float[Array, ""]) -> CMAState:
+        """With a longer or shorter step size."""
+        return dataclasses.replace(state, sigma=in_range(state.sigma * factor.astype(state.sigma.dtype)))
+
+    def learn_if(
+        self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> CMAState:
+        """Mean, paths, step size and shape, where some member succeeded."""
         if type(self).learn is not CMA.learn or type(self).answer is not CMA.answer:
-            return super()._guarded(state, population, losses, some)
+            return super().learn_if(state, population, losses, some)
         # Asked where it is made, a matrix that stays as it is is not copied: that would be a third of the time.
         return self._learned(state, population, losses, some)
 
     def _learned(
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> CMAState:
-        """`learn`, guarded; with `some` True others guard it."""
+        """`learn_if`; with `some` True others guard it."""
         p, geometry, elite = self._parameters(state), state.geometry, state.elite
         if elite is not None:
             population, losses, elite = *among(elite, state, population, losses), elite.after(population, losses)
@@ -146,8 +157,10 @@ class CMA(Growing):
         if trail is not None and self.stopping is not None:
             trail = trail.after(selection.seen, mean, state.generation, self.stopping.tolxstagnation)
         new = mean, sigma, path_sigma, path_c, state.generation + 1, trail, elite
-        old = state.mean, state.sigma, state.path_sigma, state.path_c, state.generation, state.trail, state.elite
-        mean, sigma, path_sigma, path_c, after, trail, elite = keep(sound, new, old)
+        old = state.mean, state.sigma, state.path_sigma, state.path_c, state.generation
+        mean, sigma, path_sigma, path_c, after, trail, elite = keep(
+            sound, new, (*old, missed(state.trail), state.elite)
+        )
         if self.min_std is not None:
             shape = shape.widened(jnp.where(sound, self._fitted("min_std", geometry) / sigma, 0.0))
         return CMAState(mean, sigma, shape, path_sigma, path_c, after, geometry, trail, state.growth, elite)

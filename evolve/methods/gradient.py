@@ -1,5 +1,6 @@
 """Gradient baselines: one more oracle in the same loop, by any optax optimizer."""
 
+import dataclasses
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from evolve.core.checks import check_update
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
-from evolve.core.trees import Geometry, Params, begin, select
+from evolve.core.trees import Geometry, Params, all_finite, begin, keep, select
 
 
 class GradientState(eqx.Module):
@@ -72,6 +73,14 @@ class Gradient(Optimizer):
             stuck = _same(center, state.center) & ~_same(gradient, jax.tree.map(jnp.zeros_like, gradient))
             update = _restarted(stuck, update, self.transformation.init(center))
         return GradientState(center, update, searched, state.geometry)
+
+    def learn_if(
+        self, state: GradientState, population: Population, losses: Graded, some: Bool[Array, ""] | bool
+    ) -> GradientState:
+        """Guarded as any method; what a line search has evaluated is counted all the same."""
+        learned = self.learn(state, population, losses)
+        after = keep(some & all_finite(self.answer(learned)), learned, state)
+        return dataclasses.replace(after, searched=learned.searched)
 
     def answer(self, state: GradientState) -> Params:
         """The point."""

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from evolve.core.checks import check_between
 from evolve.core.optimizer import State
 from evolve.core.population import Population
-from evolve.core.trees import Geometry, Params, fitted
+from evolve.core.trees import Geometry, Params, all_finite, fitted, keep
 from evolve.methods.bounded import Bounded, Box, Image
 from evolve.methods.distribution import CMA
 from evolve.methods.stopping import relaxed
@@ -147,13 +147,16 @@ class Integers(Bounded):
         """With no coordinate wider than the method's."""
         return IntegersState(inner, jnp.ones_like(inner.mean))
 
-    def learn(self, state: IntegersState, population: Population, losses: Float[Array, " size"]) -> IntegersState:
+    def learn_if(
+        self, state: IntegersState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
+    ) -> IntegersState:
         """What the method learns of the members that it drew, the margins kept."""
-        after = super().learn(state, population, losses)
+        after = super().learn_if(state, population, losses, some)
         inner, grid = after.inner, self._grid(after.inner.geometry)
         margin = 1 / (len(inner.mean) * population.used) if self.margin is None else self.margin
         deviations = inner.sigma * inner.shape.deviations
-        mean, stretch = with_margin(grid, inner.mean, deviations, after.stretch, margin)
+        kept = with_margin(grid, inner.mean, deviations, after.stretch, margin)
+        mean, stretch = keep(some & all_finite(kept), kept, (inner.mean, after.stretch))
         return IntegersState(dataclasses.replace(inner, mean=mean), stretch)
 
     def stop(self, state: IntegersState) -> Int[Array, ""]:

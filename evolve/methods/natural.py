@@ -1,20 +1,25 @@
 """What natural evolution strategies and PGPE share: a population whose size may grow, and when they stop."""
 
+import dataclasses
 import functools
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_population, check_positive
 from evolve.core.optimizer import Growing
+from evolve.core.population import Population
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, begin, float_dtype
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.colored import Growth
+from evolve.methods.nes import in_range
 from evolve.methods.stopping import REASONS, Spread, Tolerances, check_stopping
+from evolve.methods.watch import unseen
 
 
 class Size(NamedTuple):
@@ -71,6 +76,16 @@ class Natural(Growing):
         """A named tuple of what follows from a population's size, which may be a traced number of at most `most`."""
         del n, most
         return Size(size)
+
+    def failed(self, state: Any, population: Population) -> Any:
+        """As it was; stopping counts it."""
+        del population
+        return dataclasses.replace(state, watch=unseen(state.watch))
+
+    def widened(self, state: Any, factor: Float[Array, ""]) -> Any:
+        """With longer or shorter deviations."""
+        sigma = jax.tree.map(lambda leaf: in_range(leaf * factor.astype(leaf.dtype)), state.sigma)
+        return dataclasses.replace(state, sigma=sigma)
 
     def more(self, state: Any) -> Int[Array, ""]:
         """The members of a grown population beyond the smallest."""

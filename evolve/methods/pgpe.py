@@ -1,5 +1,6 @@
 """Policy gradients with parameter-based exploration, PGPE (Sehnke et al. 2010, Neural Networks 23)."""
 
+import dataclasses
 import inspect
 import math
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from evolve.methods.colored import Growth
 from evolve.methods.diagonal import Diagonal
 from evolve.methods.natural import Natural
 from evolve.methods.stopping import Spread, Tolerances
-from evolve.methods.watch import Watch
+from evolve.methods.watch import Watch, unseen
 
 
 class PGPEState(eqx.Module):
@@ -142,7 +143,18 @@ class PGPE(Natural):
         move, update = step(gradient, state.update, state.normal.center, value=mean)
         normal = state.normal.moved(jax.tree.map(jnp.add, state.normal.center, move), jax.tree.map(factor, second))
         learned = PGPEState(normal.told(self.stopping, population, losses), update, state.first)
-        return select(jnp.any(counted), learned, state)  # without a whole pair nothing is known
+        # Without a whole pair nothing is known.
+        return select(jnp.any(counted), learned, self.failed(state, population))
+
+    def failed(self, state: PGPEState, population: Population) -> PGPEState:
+        """As it was; stopping counts it."""
+        del population
+        normal = dataclasses.replace(state.normal, watch=unseen(state.watch))
+        return dataclasses.replace(state, normal=normal)
+
+    def widened(self, state: PGPEState, factor: Float[Array, ""]) -> PGPEState:
+        """With longer or shorter deviations."""
+        return dataclasses.replace(state, normal=super().widened(state.normal, factor))
 
     def answer(self, state: PGPEState) -> Params:
         """The mean."""

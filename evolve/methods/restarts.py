@@ -14,8 +14,10 @@ from evolve.core.checks import check_count, check_kind
 from evolve.core.optimizer import Growing, Optimizer
 from evolve.core.population import Population
 from evolve.core.refresh import refresh
+from evolve.core.shaping import places
 from evolve.core.trees import Geometry, Params, begin, fitted, float_dtype, select
 from evolve.core.wrapper import Wrapper
+from evolve.methods.stopping import quantiles
 
 Start = Callable[[PRNGKeyArray, Params], Params]
 
@@ -39,7 +41,7 @@ class RestartsState(eqx.Module):
 
     inner: Any
     origin: Params  # where the first run started
-    best: Params  # best member of all runs
+    best: Params  # best member of all runs; where losses are noisy, the method's answer of the best run before
     best_loss: Float[Array, ""]
     run: Int[Array, ""]  # 0, 1, ...
     grown: Int[Array, ""]  # restarts that count: of BIPOP the large ones
@@ -49,7 +51,7 @@ class RestartsState(eqx.Module):
     limit: Int[Array, ""]  # how many it may have
     spent: Int[Array, ""]  # evaluations of this run
     books: Int[Array, " 2"]  # evaluations of all large and of all small runs before
-    extra: Int[Array, ""]  # evaluations beyond the smallest population's, over all runs
+    level: Float[Array, ""]  # where losses are noisy, the median of this run's last ones; else infinite
     done: Bool[Array, ""]  # no restart is left
 
 
@@ -67,14 +69,18 @@ class Restarts(Optimizer):
         How many there may be, at least 0; of BIPOP the small runs do not count.
     start
         Where a run starts: a function of (key, first start), such as `Uniform(-4, 4)`; by default where the first did.
+    noisy
+        Whether losses are noisy, as `run` and `UncertaintyHandling` know by themselves. The best member is then luck,
+        and the answer is the method's own, of the run that ended with the lowest median of a generation's losses.
 
     The populations of "ipop" and "bipop" are drawn, evaluated and summed a few at a time, so that one program serves
     them all and a small one costs little; the method must be `Growing` (the CMA-ES family, `XNES`, `SNES`, `CRFMNES`,
     `PGPE`, and wrappers around them). The regimes are those of pycma 4.5 (`fmin2`): where the first run has lambda
     members and the largest so far lambda_l, a small run has lambda (lambda_l / lambda)^(u^2), radii 10^(-2 v) times
     the first run's, u and v uniform in [0, 1], and at most half the evaluations of all large ones (Hansen 2009,
-    section 2, halves lambda_l besides). Time a generation: the method's, for the members in use. Memory: the method's,
-    and one number for each member of the largest population.
+    section 2, halves lambda_l besides). Time and memory a generation: the method's, for the members in use, and a
+    number for each member of the largest population, which counts from some 10^5 of them on (2^restarts times the
+    first).
 
     For multimodal problems, and where one run may end in the wrong place. A method that never stops by itself has
     nothing to restart.
@@ -86,6 +92,7 @@ class Restarts(Optimizer):
     regime: Literal["same", "ipop", "bipop"] = eqx.field(static=True, default="bipop")
     restarts: int = eqx.field(static=True, default=9)
     start: Start | None = None
+    noisy: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         check_kind(self, Optimizer, "give CMAES(), say", optimizer=self.optimizer)
@@ -106,7 +113,9 @@ class Restarts(Optimizer):
         inner, far = self._run(origin, key, size, 1.0), jnp.asarray(2**31 - 1, jnp.int32)
         books, no = jnp.zeros(2, jnp.int32), jnp.zeros((), bool)
         infinite = jnp.full((), jnp.inf, float_dtype())
-        return RestartsState(inner, origin, origin, infinite, zero, zero, small, size, zero, far, zero, books, zero, no)
+        return RestartsState(
+            inner, origin, origin, infinite, zero, zero, small, size, zero, far, zero, books, infinite, no
+        )
 
     def takes_turns(self, state: RestartsState) -> bool:
         """Where populations grow, or the method does."""
@@ -122,28 +131,38 @@ class Restarts(Optimizer):
 
     def learn(self, state: RestartsState, population: Population, losses: Float[Array, " size"]) -> RestartsState:
         """What the run learns; where that was its last generation, the next run begins."""
+        return self.learn_if(state, population, losses, True)
+
+    def learn_if(
+        self, state: RestartsState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
+    ) -> RestartsState:
+        """The method's; a generation of which no member succeeded belongs to the run as any other."""
+        inner = self.optimizer.learn_if(state.inner, population, losses, some)
+        if self.noisy:
+            middle = population.brief(_median, losses, population.used).astype(state.level.dtype)
+            return self._after(dataclasses.replace(state, inner=inner, level=middle), population)
         place, best_loss = population.brief(lambda losses: (jnp.argmin(losses), jnp.min(losses)), losses)
         best_loss = best_loss.astype(state.best_loss.dtype)
         best = population.member_if(best_loss < state.best_loss, place, state.best)
         best_loss = jnp.minimum(best_loss, state.best_loss)
-        inner = self.optimizer.learn(state.inner, population, losses)
-        used = jnp.asarray(population.evaluations, jnp.int32)
-        over = (self.optimizer.stop(inner) > 0) | (state.age + 1 >= state.limit)
-        last = state.grown >= self.restarts
-        after = dataclasses.replace(
-            state,
-            inner=inner,
-            best=best,
-            best_loss=best_loss,
-            age=state.age + 1,
-            spent=state.spent + used,
-            extra=state.extra + used - population.least,
-            done=over & last,
-        )
-        return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, population.key), after)
+        return self._after(dataclasses.replace(state, inner=inner, best=best, best_loss=best_loss), population)
+
+    def failed(self, state: RestartsState, population: Population) -> RestartsState:
+        """One more generation of the run."""
+        return self._after(dataclasses.replace(state, inner=self.optimizer.failed(state.inner, population)), population)
+
+    def widened(self, state: RestartsState, factor: Float[Array, ""]) -> RestartsState:
+        """Those of the run that goes on."""
+        return dataclasses.replace(state, inner=self.optimizer.widened(state.inner, factor))
+
+    def under_noise(self) -> Optimizer:
+        """With `noisy`."""
+        return dataclasses.replace(self, noisy=True, optimizer=self.optimizer.under_noise())
 
     def answer(self, state: RestartsState) -> Params:
-        """The best member of all runs."""
+        """The best member of all runs; where losses are noisy, the method's answer of the best run."""
+        if self.noisy:
+            return self._settled(state)[0]
         return select(jnp.isfinite(state.best_loss), state.best, self.optimizer.answer(state.inner))
 
     def status(self, state: RestartsState) -> dict[str, Array]:
@@ -154,16 +173,29 @@ class Restarts(Optimizer):
         """No restart is left."""
         return state.done.astype(jnp.int32)
 
-    def extra(self, state: RestartsState) -> Int[Array, ""]:
-        """What grown populations have cost beyond the smallest."""
-        return state.extra
-
     def more(self, state: RestartsState) -> Int[Array, ""]:
         """The method's."""
         return self.optimizer.more(state.inner)
 
+    def _after(self, state: RestartsState, population: Population) -> RestartsState:
+        """With one more generation of the run, or at the beginning of the next one."""
+        over = (self.optimizer.stop(state.inner) > 0) | (state.age + 1 >= state.limit)
+        last = state.grown >= self.restarts
+        spent = state.spent + jnp.asarray(population.evaluations, jnp.int32)
+        after = dataclasses.replace(state, age=state.age + 1, spent=spent, done=over & last)
+        return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, population.key), after)
+
+    def _settled(self, state: RestartsState) -> tuple[Params, Float[Array, ""]]:
+        """The method's answer of the best run so far, and its losses' median, where they are noisy."""
+        here = (state.level < state.best_loss) | ~jnp.isfinite(state.best_loss)
+        own = self.optimizer.answer(state.inner)
+        return select(here, own, state.best), jnp.where(here, state.level, state.best_loss)
+
     def _again(self, state: RestartsState, key: PRNGKeyArray) -> RestartsState:
         """The next run (pycma 4.5, `fmin2`)."""
+        if self.noisy:
+            best, best_loss = self._settled(state)
+            state = dataclasses.replace(state, best=best, best_loss=best_loss)
         key = draws.fold_in(key, 2**31 - 1)  # none of the members', which are numbered from 0
         begins, own, random = draws.split(key, 3)
         width, local = draws.uniform(random, (2,), float_dtype())
@@ -189,6 +221,7 @@ class Restarts(Optimizer):
             limit=limit,
             spent=jnp.zeros_like(state.spent),
             books=books,
+            level=jnp.full_like(state.level, jnp.inf),
         )
 
     def _run(self, start: Params, key: PRNGKeyArray, size: Int[Array, ""], spread: Any) -> Any:
@@ -201,6 +234,11 @@ class Restarts(Optimizer):
     def _least(self, n: int) -> int:
         """The first run's population; where it never changes, nobody asks."""
         return self.optimizer.default_size(n) if isinstance(self.optimizer, Growing) else 1
+
+
+def _median(losses: Float[Array, " size"], used: Any) -> Float[Array, ""]:
+    """Of the members in use; a failed one is worst."""
+    return quantiles(losses, places(losses, used)[0], used)[1]
 
 
 def _stops(optimizer: Optimizer) -> bool:

@@ -29,6 +29,7 @@ REASONS = (
     "noeffectaxis",
     "tolconditioncov",
     "tolflatfitness",
+    "tolfailed",
 )
 _EVERY = 5  # generations between entries of the long histories, as pycma has it
 _RECENT, _LONG = 2000, 1024  # entries that are kept at most
@@ -38,7 +39,8 @@ Found: TypeAlias = dict[str, Bool[Array, ""]]
 class Tolerances(eqx.Module):
     """pycma's options of these names, with its defaults; a zero (an infinity, for those that bound growth) never stops.
 
-    Its `tolfunrel`, by default off, is not here, and `tolx` asks of the path's size what pycma asks of its value.
+    `tolfailed` is not pycma's, whose losses of failed members are infinite, and so flat. Its
+    `tolfunrel`, by default off, is not here, and `tolx` asks of the path's size what pycma asks of its value.
     A method leaves out what it has no use for, and says so.
 
     Parameters
@@ -64,6 +66,8 @@ class Tolerances(eqx.Module):
         Distance that the mean keeps within for 20 generations and a tenth of all.
     maxiter
         Factor on pycma's 100 + 150 (n + 3)^2 / sqrt(population) generations.
+    tolfailed
+        Successive generations of which no member succeeded; nothing is learned from them.
     """
 
     tolfun: float = 1e-11
@@ -76,6 +80,7 @@ class Tolerances(eqx.Module):
     tolstagnation: float = 1.0
     tolxstagnation: float = 1e-9
     maxiter: float = 1.0
+    tolfailed: float = 30.0
 
     def __check_init__(self) -> None:
         given = {name: value for name, value in vars(self).items() if value is not None}
@@ -128,6 +133,7 @@ class Trail(eqx.Module):
     first: Float[Array, " n"]  # standard deviations at the start
     mean: Float[Array, " n"]  # where the mean was when it moved last
     moved: Int[Array, ""]
+    failed: Int[Array, ""]  # generations in a row of which no member succeeded
     stride: int = eqx.field(static=True)
 
     @classmethod
@@ -141,7 +147,7 @@ class Trail(eqx.Module):
         infinite = full((), np.inf, mean.dtype)
         recent = full((min(_RECENT, _recent(n, size)),), np.inf, mean.dtype)
         long = full((min(_LONG, int(entries) + 2),), np.inf, mean.dtype)
-        return cls(recent, long, long, infinite, zero, infinite, zero, deviations, mean, zero, stride)
+        return cls(recent, long, long, infinite, zero, infinite, zero, deviations, mean, zero, zero, stride)
 
     def after(
         self, losses: Float[Array, " four"], mean: Float[Array, " n"], generation: Int[Array, ""], reach: Any
@@ -166,6 +172,7 @@ class Trail(eqx.Module):
             self.first,
             jnp.where(still, self.mean, mean),
             jnp.where(still, self.moved, generation + 1),
+            jnp.zeros_like(self.failed),
             self.stride,
         )
 
@@ -204,6 +211,11 @@ class Trail(eqx.Module):
         return refresh(late, compare, (self, window, generation), jnp.zeros((), bool))
 
 
+def missed(trail: Trail | None) -> Trail | None:
+    """With one more generation of which no member succeeded, where anything is kept."""
+    return None if trail is None else dataclasses.replace(trail, failed=trail.failed + 1)
+
+
 def relaxed(optimizer: Any, change: Callable[[Tolerances], Tolerances]) -> Any:
     """The optimizer with its tolerances changed, or those of the method that it is a wrapper of."""
     own, inner = getattr(optimizer, "stopping", None), getattr(optimizer, "optimizer", None)
@@ -232,7 +244,9 @@ def reason(
     `size` is the population, `first` that of the first run.
     """
     found = trail.found(tolerances, generation, spread.mean.shape[0], size, first)
-    return jnp.where(generation > 0, code(found | spread.found(tolerances, trail.first)), 0)
+    found |= spread.found(tolerances, trail.first)
+    begun = {name: held & (generation > 0) for name, held in found.items()}
+    return code(begun | {"tolfailed": trail.failed > tolerances.tolfailed})
 
 
 def quantiles(losses: Float[Array, " size"], first: Int[Array, " size"], count: Any) -> Float[Array, " four"]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_between, check_count
 from evolve.core.optimizer import Growing, Optimizer
@@ -15,7 +15,6 @@ from evolve.core.schedule import Scalar
 from evolve.core.trees import Params, float_dtype
 from evolve.core.wrapper import Wrapper
 from evolve.methods.again import Again
-from evolve.methods.nes import in_range
 from evolve.methods.stopping import Tolerances, relaxed
 
 
@@ -25,7 +24,6 @@ class UncertaintyState(eqx.Module):
     inner: Any
     repeats: Float[Array, ""]  # evaluations of a member, of which the whole part is made
     noise: Float[Array, ""]  # s, the cumulated rank change beyond what is allowed
-    extra: Int[Array, ""]  # evaluations so far beyond the least population's, once each
 
 
 class UncertaintyHandling(Wrapper):
@@ -60,8 +58,8 @@ class UncertaintyHandling(Wrapper):
     cumulation
         c_s in (0, 1], the weight of a generation's measurement.
     widening
-        alpha_sigma = 1 + widening / (n + 10) is what a noisy generation multiplies standard deviations by, those that
-        the method's state calls `sigma`; a fixed or scheduled one stays. At least 0, with which the method alone
+        alpha_sigma = 1 + widening / (n + 10) is what a noisy generation multiplies the standard deviations by that the
+        method adapts (`Optimizer.widened`); a fixed or scheduled one stays. At least 0, with which the method alone
         decides: often better where `most` is out of reach.
     growth
         alpha_t = 1 + growth / (n + 10), likewise for the number of evaluations, which a generation without noise
@@ -92,7 +90,7 @@ class UncertaintyHandling(Wrapper):
     def around(self, inner: Any) -> UncertaintyState:
         """One evaluation a member, and no noise seen."""
         one, zero = jnp.ones((), float_dtype()), jnp.zeros((), float_dtype())
-        return UncertaintyState(inner, one, zero, jnp.zeros((), jnp.int32))
+        return UncertaintyState(inner, one, zero)
 
     def ask(self, state: UncertaintyState, key: PRNGKeyArray) -> Population:
         """The method's members, and the first of them again behind them."""
@@ -107,6 +105,16 @@ class UncertaintyHandling(Wrapper):
 
     def learn(self, state: UncertaintyState, population: Population, losses: Float[Array, " size"]) -> UncertaintyState:
         """What the method learns from means, after the ranks of both evaluations were compared."""
+        return self.learn_if(state, population, losses, True)
+
+    def learn_if(
+        self,
+        state: UncertaintyState,
+        population: Population,
+        losses: Float[Array, " size"],
+        some: Bool[Array, ""] | bool,
+    ) -> UncertaintyState:
+        """The method's, of means; where no member succeeded, the ranks say nothing either."""
         inner = self._own(state, population)
         copies = self._copies(inner)
         second = jax.lax.dynamic_slice(losses, (inner.used,), (copies,))
@@ -117,16 +125,17 @@ class UncertaintyHandling(Wrapper):
         one, two = first[:copies], second
         both = jnp.isfinite(one) & jnp.isfinite(two)
         means = first.at[:copies].set(jnp.where(both, one / 2 + two / 2, jnp.minimum(one, two)))
-        learned = self._method.learn(state.inner, inner, means)
+        learned = self._method.learn_if(state.inner, inner, means, some)
         alpha_sigma, alpha_t = (1 + rate / (inner.geometry.size + 10) for rate in (self.widening, self.growth))
         more = jnp.minimum(state.repeats * alpha_t, self.most)
         fewer = jnp.maximum(state.repeats * alpha_t**-0.25, 1.0)
-        return UncertaintyState(
-            inner=_widened(learned, jnp.where(noise > 0, alpha_sigma, 1.0)),
-            repeats=jnp.where(noise > 0, more, fewer).astype(state.repeats.dtype),
-            noise=noise.astype(state.noise.dtype),
-            extra=state.extra + population.evaluations - population.least,
-        )
+        repeats = jnp.where(some, jnp.where(noise > 0, more, fewer), state.repeats)
+        learned = self._method.widened(learned, jnp.where(some & (noise > 0), alpha_sigma, 1.0))
+        return UncertaintyState(learned, repeats.astype(state.repeats.dtype), noise.astype(state.noise.dtype))
+
+    def answer(self, state: UncertaintyState) -> Params:
+        """The method's under noise."""
+        return self._method.answer(state.inner)
 
     def stop(self, state: UncertaintyState) -> Int[Array, ""]:
         """When the method does, but for deviations that have grown."""
@@ -135,10 +144,6 @@ class UncertaintyHandling(Wrapper):
     def status(self, state: UncertaintyState) -> dict[str, Float[Array, ""]]:
         """Evaluations of a member, s, and what the method says."""
         return {"repeats": jnp.floor(state.repeats), "noise": state.noise} | super().status(state)
-
-    def extra(self, state: UncertaintyState) -> Int[Array, ""]:
-        """What repeats, and members beyond the least population, have cost."""
-        return state.extra
 
     def more(self, state: UncertaintyState) -> Int[Array, ""]:
         """What they will cost in the next generation."""
@@ -150,7 +155,7 @@ class UncertaintyHandling(Wrapper):
             limit = jnp.where(self.widening > 0, jnp.inf, tolerances.tolfacupx)
             return dataclasses.replace(tolerances, tolfacupx=limit)
 
-        return relaxed(self.optimizer, widened)
+        return relaxed(self.optimizer.under_noise(), widened)
 
     def _twice(self, state: UncertaintyState, inner: Population) -> Population:
         """The method's population, and the first of its members again behind it."""
@@ -237,13 +242,3 @@ def _percentile(center: Int[Array, " n"], last: Int[Array, ""], percent: Any) ->
     place = jnp.clip(percent * last / 100 - 0.5, 0, last - 1).astype(float_dtype())
     low = jnp.floor(place).astype(jnp.int32)
     return (low + 1 - place) * sorted_distance(low) + (place - low) * sorted_distance(low + 1)
-
-
-def _widened(state: Any, factor: Float[Array, ""]) -> Any:
-    """With every standard deviation, which states call `sigma`, times a factor."""
-
-    def one(path: tuple[Any, ...], leaf: Any) -> Any:
-        named = any(getattr(key, "name", None) == "sigma" for key in path)
-        return in_range(leaf * factor.astype(leaf.dtype)) if named else leaf
-
-    return jax.tree_util.tree_map_with_path(one, state)

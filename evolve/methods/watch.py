@@ -1,5 +1,6 @@
 """What stopping remembers of a method that counts no generations itself."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from evolve.core.population import Population
 from evolve.core.shaping import places
 from evolve.core.trees import full
-from evolve.methods.stopping import Spread, Tolerances, Trail, quantiles, reason
+from evolve.methods.stopping import Spread, Tolerances, Trail, missed, quantiles, reason
 
 
 class Watch(eqx.Module):
@@ -31,6 +32,11 @@ class Watch(eqx.Module):
     def reason(self, tolerances: Tolerances, spread: Spread, size: Any = None) -> Int[Array, ""]:
         """The first criterion that holds, for a population of `size` where that is not the first one's."""
         return reason(tolerances, self.trail, spread, self.generation, self.size if size is None else size, self.size)
+
+
+def unseen(watch: Watch | None) -> Watch | None:
+    """With one more generation of which no member succeeded, where anything is kept."""
+    return None if watch is None else dataclasses.replace(watch, trail=missed(watch.trail))
 
 
 def watched(

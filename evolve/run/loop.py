@@ -30,12 +30,14 @@ class Position(eqx.Module):
 
     state: Any
     generation: Int[Array, ""]
+    extra: Int[Array, ""]  # evaluations so far beyond the least a generation: of grown populations, or repeated
 
     @classmethod
     def start(cls, optimizer: Optimizer, params: Params, key: PRNGKeyArray) -> Self:
         """Before the first generation."""
+        zero = jnp.zeros((), jnp.int32)
         # A number that takes its type from its neighbours would come back from a checkpoint with one of its own.
-        return jax.tree.map(_firm, cls(optimizer.init(params, key), jnp.zeros((), jnp.int32), **cls._books(params)))
+        return jax.tree.map(_firm, cls(optimizer.init(params, key), zero, zero, **cls._books(params)))
 
     @classmethod
     def _books(cls, params: Params) -> dict[str, Any]:
@@ -108,8 +110,14 @@ def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry
         loss=low,
         mean=mean.astype(carry.mean.dtype),
         generation=carry.generation + 1,
+        extra=carry.extra + beyond(population),
         failed=carry.failed + (population.used - count).astype(carry.failed.dtype),
     )
+
+
+def beyond(population: Population) -> Int[Array, ""]:
+    """What a generation costs beyond the least one, in evaluations."""
+    return jnp.asarray(population.evaluations - population.least, jnp.int32)
 
 
 def _summary(told: tuple[Float[Array, " size"], Bool[Array, " size"]]) -> tuple[Array, Array, Array, Array]:
@@ -146,7 +154,7 @@ def due(task: Task, carry: Carry, seen: Seen, until: Any) -> tuple[Bool[Array, "
 
 def _row(task: Task, carry: Carry) -> Row:
     row = {"generation": carry.generation, "loss": carry.loss, "mean": carry.mean, "best": carry.best_loss}
-    row |= {"failed": carry.failed, "extra": task.optimizer.extra(carry.state)}
+    row |= {"failed": carry.failed, "extra": carry.extra + task.optimizer.extra(carry.state)}
     row |= {"more": task.optimizer.more(carry.state)}
     return row | task.optimizer.status(carry.state)
 
@@ -164,7 +172,7 @@ def _cause(task: Task, carry: Carry) -> Int[Array, ""]:
 def bought(task: Task, at: Position) -> Bool[Array, ""]:
     """Whether the budget buys another generation; the first is always bought."""
     optimizer, state = task.optimizer, at.state
-    spent = at.generation * task.least + optimizer.extra(state) + optimizer.more(state)
+    spent = at.generation * task.least + at.extra + optimizer.extra(state) + optimizer.more(state)
     return (at.generation == 0) | (spent + task.least <= task.evaluations)
 
 

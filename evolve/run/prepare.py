@@ -41,6 +41,7 @@ def prepare(
         Anything that cannot be run: the message names the value and the cure.
     """
     _check_kinds(problem, optimizer)
+    optimizer = optimizer.under_noise() if problem.noisy else optimizer
     workers, device = _backends(problem, optimizer, backend)
     keys = [jax.random.key(one) for one in seeds_of(seed, seeds)]
     run_key = keys[0] if seeds is None else jnp.stack(keys)
@@ -48,9 +49,10 @@ def prepare(
     starts = [start(problem, key) for key in keys]
     _check_loss(problem, starts[0][0])
     carries = [Carry.start(optimizer, params, own) for params, own in starts]
-    least = jax.eval_shape(optimizer.ask, carries[0].state, jax.random.key(0)).least
+    asked = jax.eval_shape(optimizer.ask, carries[0].state, jax.random.key(0))
+    least, searches = asked.least, type(optimizer).extra is not Optimizer.extra
     # Where every generation costs the same, counting generations is enough.
-    varies = type(optimizer).extra is not Optimizer.extra
+    varies = searches or asked.count is not None or asked.repeats is not None
     bought = min(FAR, (budget.evaluations or FAR) // forwards(problem, optimizer)) if varies else FAR
     task = Task(problem, optimizer, run_key, goal, full((), bought, jnp.int32), device, seeds, least)
     # Starts may be drawn by code that vmap cannot trace; they are few, so a loop draws them.

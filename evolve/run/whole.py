@@ -12,7 +12,7 @@ from evolve.core.problem import Problem
 from evolve.core.trees import float_dtype, full
 from evolve.run.budget import FAR, forwards
 from evolve.run.compiled import Program, compiled
-from evolve.run.loop import Position, Task, bought, evaluated
+from evolve.run.loop import Position, Task, beyond, bought, evaluated
 from evolve.run.prepare import start
 
 
@@ -56,8 +56,10 @@ def _whole(task: Task) -> tuple[Any, Any]:
     task = dataclasses.replace(task, least=least)
 
     def generation(now: tuple[Position, Any]) -> tuple[Position, Any]:
-        state = task.optimizer.tell(now[0].state, *evaluated(task, now[0], task.run_key))
-        return Position(state, now[0].generation + 1), task.optimizer.stop(state)
+        population, losses = evaluated(task, now[0], task.run_key)
+        state = task.optimizer.tell(now[0].state, population, losses)
+        after = Position(state, now[0].generation + 1, now[0].extra + beyond(population))
+        return after, task.optimizer.stop(state)
 
     def goes_on(now: tuple[Position, Any]) -> Any:
         return (now[1] == 0) & bought(task, now[0])

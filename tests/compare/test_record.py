@@ -84,9 +84,6 @@ class Doubling(evolve.RandomSearch):
         directions = Blocks(population.directions.batch(0, population.size))
         return dataclasses.replace(population, directions=directions, count=used)
 
-    def extra(self, state):
-        return 4 * jnp.maximum(0, state.generation - 3)
-
 
 def test_of_a_growing_population_members_in_use_are_counted():
     losses = np.random.default_rng(0).uniform(size=(6, 8)) * np.logspace(3, -5, 6)[:, None]

@@ -204,8 +204,7 @@ def worst(optimizer, n, generations):
 def ended(optimizer, n, generations):
     """Why each of `WORST` ends, at the latest after so many generations, and whether a NaN is in the state then."""
 
-    def one(operand):
-        kind, generations = operand
+    def one(kind):
         first, go_on = _met(optimizer, kind, n)
 
         def generation(loop):
@@ -218,4 +217,4 @@ def ended(optimizer, n, generations):
         broken = jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state)]))
         return optimizer.stop(state), broken
 
-    return jax.lax.map(one, (jnp.arange(len(WORST)), generations))
+    return jax.lax.map(one, jnp.arange(len(WORST)))

@@ -241,6 +241,43 @@ def test_a_counted_population_learns_what_a_plain_one_learns():
         np.testing.assert_allclose(recent[0][: t + 1], recent[1][: t + 1])
 
 
+@pytest.mark.parametrize("inside", [lambda method: method, lambda method: Bounded(method, -9.0, 9.0)])
+def test_a_run_of_which_all_fails_is_counted_and_left(inside):
+    """On the host, where calls can be counted; a start in fifteen or so succeeds."""
+    calls = []
+
+    def fitness(x):
+        calls.append(x)
+        return float(np.sum((x - 0.5) ** 2)) if np.all(np.abs(x) < 1) else np.nan
+
+    method = inside(CMAES(0.05, 8, stopping=Tolerances(tolfailed=3.0)))
+    optimizer = Restarts(method, "ipop", 8, Uniform(-4.0, 4.0))
+    result = evolve.minimize(fitness, np.full(2, 3.0), optimizer, evaluations=9000, host=True)
+    assert result.history["run"][3:5].tolist() == [1, 1]  # four generations are more than three
+    assert result.reason in ("evaluations", "restarts")
+    assert len(calls) - 1 <= result.evaluations <= 9000  # the last call is of the answer
+    assert result.failed > 100
+    assert result.loss < 1e-6
+
+
+def test_where_losses_are_noisy_the_answer_is_a_methods_own_and_not_the_luckiest_member():
+    def noisy(x, key):
+        return jnp.sum(x**2) + jax.random.normal(key)
+
+    short = Tolerances(maxiter=0.1, tolstagnation=0.0)
+    problem = evolve.IndependentNoise(evolve.wrap(noisy, jnp.full(8, 3.0)))
+    plain, restarted = CMAES(1.0, 20, stopping=short), Restarts(CMAES(1.0, 20, stopping=short), "same", 2)
+    one = evolve.run(problem, plain, evaluations=20_000)
+    many = evolve.run(problem, restarted, evaluations=30_000)
+    assert (one.reason, many.reason) == ("maxiter", "restarts")
+    alone = evolve.run(problem, Restarts(plain, "same", 0), evaluations=20_000)
+    np.testing.assert_array_equal(alone.answer, one.answer)  # its first run is that of the method alone
+    # No member is that near: a population lies around the mean.
+    assert np.linalg.norm(many.answer) < 1.0
+    quiet = evolve.run(problems.Function("sphere", 8), restarted, evaluations=30_000)
+    assert quiet.loss == quiet.history["best"].min()
+
+
 @pytest.mark.usefixtures("x64")
 def test_a_second_valley_is_found():
     """Rastrigin in five dimensions: the first run ends in a local minimum, a later one does not."""

@@ -122,7 +122,8 @@ def test_flat_and_failing_losses_end_with_a_reason(optimizer):
     flat = evolve.run(Sphere(0.0), optimizer, evaluations=10_000)
     assert flat.reason == "tolfun"
     failing = evolve.run(Sphere(np.nan), optimizer, evaluations=1000)
-    assert failing.reason == "evaluations"
+    assert failing.reason == "tolfailed"
+    assert failing.generations == 31
     assert failing.failed == failing.evaluations
     assert all(np.all(~np.isnan(leaf)) for leaf in jax.tree.leaves(failing.state))
 
@@ -164,3 +165,14 @@ def test_a_million_parameters_have_a_trail_that_can_be_counted():
         return after.found(evolve.Tolerances(), generation + 1, n, 52, 52)
 
     assert not any(map(bool, found(np.arange(52, dtype=np.float32), 7).values()))
+
+
+def test_one_success_is_enough_to_go_on():
+    optimizer = CMAES(0.5, 8, stopping=Tolerances(tolfailed=2.0))
+    state = init(optimizer, np.zeros(3), jax.random.key(0))
+    for t, fails in enumerate([True, True, False, True, True, True]):
+        assert int(optimizer.stop(state)) == 0
+        losses = np.full(8, np.nan)
+        losses[5] = np.nan if fails else 1.0
+        state = tell(optimizer, state, ask(optimizer, state, jax.random.key(t)), losses)
+    assert optimizer.reasons[int(optimizer.stop(state)) - 1] == "tolfailed"

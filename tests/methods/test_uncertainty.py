@@ -1,6 +1,7 @@
 """Uncertainty handling: pycma's measurement and treatment, every evaluation counted, and what it is worth."""
 
 import dataclasses
+from typing import NamedTuple
 
 import cma
 import equinox as eqx
@@ -13,7 +14,19 @@ from laws.programs import ask, init, tell
 from laws.tools import close, compilations
 
 import evolve
-from evolve import CMAES, SNES, Bounded, Device, Gradient, IndependentNoise, Restarts, Tolerances, UncertaintyHandling
+from evolve import (
+    CMAES,
+    PGPE,
+    SNES,
+    Bounded,
+    Device,
+    Gradient,
+    IndependentNoise,
+    OpenES,
+    Restarts,
+    Tolerances,
+    UncertaintyHandling,
+)
 from evolve.core import wrap
 from evolve.methods.uncertainty import rank_change
 
@@ -134,6 +147,48 @@ def test_every_evaluation_is_counted_and_has_noise_of_its_own():
     assert set(result.history["run"]) == {0, 1}
     assert np.max(result.history["repeats"]) == 3
     assert result.failed == 0
+
+
+def test_generations_that_fail_are_counted_too():
+    """They cost what the others do, also where members are evaluated several times."""
+    calls = []
+
+    def fitness(x, words):
+        calls.append(x)
+        return float(np.random.default_rng(words).normal()) if len(calls) < 900 else np.nan
+
+    optimizer = UncertaintyHandling(CMAES(0.5, stopping=None), growth=20.0)
+    result = evolve.run(wrap(fitness, np.zeros(4), host=True), optimizer, evaluations=2000)
+    assert len(calls) - 1 == result.evaluations <= 2000
+    assert np.max(result.history["repeats"]) > 3
+    # Where nothing is seen nothing is said about noise.
+    late = result.history["generation"] > np.argmax(result.history["failed"] > 0) + 1
+    assert len(set(result.history["repeats"][late])) == 1
+
+
+class Normal(NamedTuple):
+    """Parameters of the user's own, of which one is called as deviations are."""
+
+    mu: jax.Array
+    sigma: jax.Array
+
+
+@pytest.mark.parametrize(
+    "method",
+    [CMAES(0.5, 8), SNES(0.5, 8), PGPE(8, 0.5), Restarts(CMAES(0.5, 8), "ipop"), OpenES(8, 0.5)],
+    ids=lambda method: type(method).__name__,
+)
+def test_parameters_that_are_called_sigma_are_none_of_the_methods(method):
+    optimizer = UncertaintyHandling(method)
+    state = init(optimizer, Normal(jnp.ones(2), jnp.full(2, 3.0)), KEY)
+    wide = eqx.filter_jit(lambda state: optimizer.widened(state, jnp.asarray(2.0)))(state)
+    close(optimizer.answer(wide), optimizer.answer(state), 0)
+    before, after = (ask(optimizer, each, KEY).members() for each in (state, wide))
+    stays = isinstance(method, OpenES)  # its radius is an option
+    for x, y, mean in zip(before, after, Normal(1.0, 3.0), strict=True):
+        np.testing.assert_allclose(y - mean, (x - mean) * (1 if stays else 2), rtol=1e-5, atol=1e-6)
+    if isinstance(method, Restarts):
+        close(wide.inner.origin, state.inner.origin, 0)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class Recorded(Wrapper):
         inner = self.optimizer.tell(state.inner, population, losses)
         values = losses.losses if isinstance(losses, Graded) else losses
         more = self.optimizer.extra(inner) - self.optimizer.extra(state.inner)  # a line search's, say
-        spent = jnp.maximum(population.used, population.least + more) * answers(self.optimizer)
+        spent = (population.evaluations + more) * answers(self.optimizer)
         return RecordedState(inner, self._noted(state.record, values, population, spent))
 
     def learn(self, state: RecordedState, population: Population, losses: Any) -> RecordedState:
