@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -106,3 +107,10 @@ class Wrapper(Growing):
                 f"{own}: the population of {name} cannot grow; put it inside instead: {own}(Restarts({name}(...)))."
             )
         return self.optimizer
+
+
+def within(optimizer: Any) -> Iterator[Optimizer]:
+    """An optimizer and all that it is put around, from the outside in."""
+    while isinstance(optimizer, Optimizer):
+        yield optimizer
+        optimizer = getattr(optimizer, "optimizer", None)

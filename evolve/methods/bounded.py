@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from evolve.core.optimizer import State
 from evolve.core.population import Population, Stored
 from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted
-from evolve.core.wrapper import Wrapper
+from evolve.core.wrapper import Wrapper, within
 from evolve.methods.injection import fitting
 from evolve.methods.mapped import Mapped, mapped
 
@@ -63,7 +63,8 @@ class Bounded(Wrapper):
     pycma keeps standard deviations below a third of the box besides (`maxstd_boundrange`); here nothing does.
 
     Members are formed whole: time and memory a generation are the method's and O(population n), and directions of low
-    rank gain nothing. Not for constraints on several coordinates together.
+    rank gain nothing. Not for constraints on several coordinates together, nor around `Integers`, which takes edges
+    itself.
 
     Parameters
     ----------
@@ -75,9 +76,13 @@ class Bounded(Wrapper):
     """
 
     any_oracle: ClassVar[bool] = False
+    rounds: ClassVar[bool] = False  # whether values come from a grid
 
     low: Params = -jnp.inf
     high: Params = jnp.inf
+
+    def __check_init__(self) -> None:
+        self._check_within()
 
     def around(self, inner: State) -> Any:
         """Nothing more than the method's."""
@@ -147,6 +152,16 @@ class Bounded(Wrapper):
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((start, self._edges(geometry)))):
             self._check(start, geometry)
         return geometry.cast(self._box(geometry).inverse(start))
+
+    def _check_within(self) -> None:
+        """Refuse a box around a grid and a grid around a box: what the one maps, the other moves."""
+        maps = [one for one in within(self) if isinstance(one, Bounded)]
+        if {one.rounds for one in maps} == {True, False}:
+            own, inner = (type(one).__name__ for one in maps[:2])
+            raise ValueError(
+                f"{own}: it is put around {inner}, and values would leave the grid or the box; give the edges to "
+                "Integers itself: Integers(..., low=..., high=...)."
+            )
 
     def _check(self, start: Params, geometry: Geometry) -> None:
         """Refuse edges that cross, and a start outside of them."""

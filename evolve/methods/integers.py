@@ -1,7 +1,7 @@
 """Coordinates on a grid: CMA-ES with margin (Hamano, Saito, Nomura and Shirakawa 2022, arXiv:2205.13482)."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -130,10 +130,13 @@ class Integers(Bounded):
     O(population n) time and memory a generation beside the method's; members are formed whole.
     """
 
+    rounds: ClassVar[bool] = True
+
     step: Params = 1.0
     margin: float | None = None
 
     def __check_init__(self) -> None:
+        self._check_within()
         if not isinstance(self.optimizer, CMA):
             name = type(self.optimizer).__name__
             raise ValueError(

@@ -8,7 +8,7 @@ import pytest
 from laws.programs import ask, init, members, tell
 
 import evolve
-from evolve import CMAES, MAES, Integers, OpenES, Restarts, Uniform
+from evolve import CMAES, MAES, Bounded, Integers, OpenES, Restarts, UncertaintyHandling, Uniform
 from evolve.methods.integers import Grid, with_margin
 
 # Binary, ternary, steps of a half, steps that miss the upper edge, continuous.
@@ -139,6 +139,16 @@ def test_trees_types_and_restarts():
     [
         (lambda: Integers(OpenES(8)), "Integers: OpenES has no normal distribution"),
         (lambda: Integers(Restarts(CMAES())), "put wrappers around Integers"),
+        (lambda: Bounded(Integers(CMAES()), 0.0, 5.0), r"Bounded: .* give the edges to Integers itself: Integers\("),
+        (
+            lambda: Bounded(UncertaintyHandling(Restarts(Integers(CMAES()))), 0.0),
+            "Bounded: .* edges to Integers itself",
+        ),
+        (
+            lambda: Integers(Bounded(CMAES(), 0.0, 5.0)),
+            r"Integers: .* itself: Integers\(\.\.\., low=\.\.\., high=\.\.\.\)",
+        ),
+        (lambda: Integers(Restarts(Bounded(CMAES(), 0.0, 5.0))), "Integers: .* give the edges to Integers itself"),
         (lambda: Integers(CMAES(), margin=0.7), "Integers: margin is 0.7"),
         (lambda: Integers(CMAES(), step=-1.0), "Integers: step is -1.0"),
         (lambda: Integers(CMAES(), 0.7, 1.5), "no second value of step 1.0"),
