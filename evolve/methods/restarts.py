@@ -104,6 +104,9 @@ class Restarts(Optimizer):
             raise ValueError(f"Restarts: {name} never stops by itself, so it would never be restarted.")
         if self.regime != "same" and not isinstance(self.optimizer, Growing):
             raise ValueError(f"Restarts: the population of {name} cannot grow; say regime='same'.")
+        if self.start is not None and not callable(self.start):
+            given = f"Restarts: start is {self.start!r}"
+            raise TypeError(f"{given}; give a function of (key, first start), such as Uniform(-4, 4).")
 
     def init(self, params: Params, key: PRNGKeyArray) -> RestartsState:
         """The first run."""

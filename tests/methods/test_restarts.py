@@ -339,6 +339,16 @@ def test_misuse_is_refused(build, message):
         build()
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("start", [jnp.zeros(2), np.zeros(2), 1.0, "zero"])
+def test_a_start_that_is_no_function_is_refused(start):
+    with pytest.raises(
+        TypeError, match=r"Restarts: start is .*; give a function of \(key, first start\), such as Unif"
+    ):
+        Restarts(CMAES(), start=start)
+    assert Restarts(CMAES(), start=None).start is None
+
+
 def test_a_state_is_a_record():
     state = Restarts(CMAES()).init(jnp.zeros(3), jax.random.key(0))
     assert isinstance(state, RestartsState)
