@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -88,6 +89,48 @@ def check_between(
             raise ValueError(f"{_name(owner)}: {option} is {value}; it must {allowed}.")
 
 
+def check_numbers(owner: Any, **trees: Any) -> None:
+    """Refuse trees of which a leaf is no number, nor an array of them.
+
+    Raises
+    ------
+    TypeError
+        Naming the class, the option and the leaf.
+    """
+    for option, tree in trees.items():
+        for leaf in jax.tree.leaves(tree):
+            _known(owner, option, leaf, schedules=False)
+
+
+def check_edges(owner: Any, low: Any, high: Any, apart: bool = False, finite: bool = False) -> None:
+    """Refuse edges that cross, or with `apart` meet: numbers, or trees that broadcast against the same parameters.
+
+    Infinite ones are refused with `finite`. What only the parameters can tell is not asked.
+
+    Raises
+    ------
+    TypeError
+        One is no number.
+    ValueError
+        One is NaN, or infinite where it must not be, or low is above high.
+    """
+    for option, tree in (("low", low), ("high", high)):
+        for edge in (known for leaf in jax.tree.leaves(tree) for known in _known(owner, option, leaf, False)):
+            wrong = ~np.isfinite(edge) if finite else np.isnan(edge)
+            if np.any(wrong):
+                allowed = "finite" if finite else "a number, or infinite where there is no edge"
+                raise ValueError(f"{_name(owner)}: {option} is {edge[wrong][0]}; it must be {allowed}.")
+    for pair in _meeting(low, high):
+        edges = [known for leaf in pair for known in _known(owner, "an edge", leaf, schedules=False)]
+        if len(edges) < 2 or not _broadcast(*edges):
+            continue
+        below, above = np.broadcast_arrays(*edges)
+        wrong = below >= above if apart else below > above
+        if np.any(wrong):
+            values = f"low is {below[wrong][0]} where high is {above[wrong][0]}"
+            raise ValueError(f"{_name(owner)}: {values}; it must {'be below' if apart else 'not be above'}.")
+
+
 def check_kind(owner: Any, kind: type[Any], cure: str, **things: Any) -> None:
     """Refuse what is no instance of a class, and name the cure.
 
@@ -123,10 +166,37 @@ def _known(owner: Any, option: str, value: Any, schedules: bool) -> list[np.ndar
     if isinstance(value, jax.core.Tracer):
         return []
     numeric = isinstance(value, (int, float, np.ndarray, np.generic, jax.Array)) and not isinstance(value, bool)
-    if not numeric or not np.issubdtype(np.asarray(value).dtype, np.number):
+    # By JAX's kinds: among NumPy's numbers there are complex ones, and no bfloat16.
+    if not numeric or not any(jnp.issubdtype(np.asarray(value).dtype, kind) for kind in (jnp.floating, jnp.integer)):
         kind = "a number or a function of the generation" if schedules else "a number"
         raise TypeError(f"{_name(owner)}: {option} is {value!r}; it must be {kind}.")
     return [np.asarray(value, np.float64)]
+
+
+def _meeting(low: Any, high: Any) -> list[tuple[Any, Any]]:
+    """The leaves of two trees that broadcast against the same one, in pairs that meet there."""
+    if jax.tree_util.all_leaves([low]):
+        return [(low, leaf) for leaf in jax.tree.leaves(high)]
+    if jax.tree_util.all_leaves([high]):
+        return [(leaf, high) for leaf in jax.tree.leaves(low)]
+    (lows, kind), (highs, other) = _children(low), _children(high)
+    if kind != other:
+        return []
+    return [pair for below, above in zip(lows, highs, strict=True) for pair in _meeting(below, above)]
+
+
+def _children(tree: Any) -> tuple[list[Any], Any]:
+    """The subtrees of its root, and what the root is."""
+    return jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)
+
+
+def _broadcast(*arrays: np.ndarray) -> bool:
+    """Whether shapes broadcast against each other."""
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays))
+    except ValueError:
+        return False
+    return True
 
 
 def _name(owner: Any) -> str:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from evolve.core.checks import check_edges
 from evolve.core.optimizer import State
 from evolve.core.population import Population, Stored
 from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted
@@ -83,6 +84,7 @@ class Bounded(Wrapper):
 
     def __check_init__(self) -> None:
         self._check_within()
+        check_edges(self, self.low, self.high, apart=True)
 
     def around(self, inner: State) -> Any:
         """Nothing more than the method's."""
@@ -165,16 +167,13 @@ class Bounded(Wrapper):
 
     def _check(self, start: Params, geometry: Geometry) -> None:
         """Refuse edges that cross, and a start outside of them."""
-        name, trees = type(self).__name__, (*self._edges(geometry), start)
-        low, high, values = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]) for tree in trees)
-        if not np.all(low < high):
-            k = int(np.argmax(~(low < high)))
-            raise ValueError(f"{name}: low is {low[k]} where high is {high[k]}; it must be below.")
+        edges = self._edges(geometry)
+        check_edges(self, *edges, apart=True)  # in the parameters' precision
+        low, high, values = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]) for tree in (*edges, start))
         outside = int(np.sum((values < low) | (values > high)))
         if outside:
-            raise ValueError(
-                f"{name}: {outside} value(s) of the start lie outside of low and high; start between them."
-            )
+            given = f"{type(self).__name__}: {outside} value(s) of the start"
+            raise ValueError(f"{given} lie outside of low and high; start between them.")
 
 
 def _drawn(inner: Population, population: Population, image: Image) -> Population:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Bool, Float, Int
 
-from evolve.core.checks import check_between
+from evolve.core.checks import check_between, check_numbers
 from evolve.core.optimizer import State
 from evolve.core.population import Population
 from evolve.core.trees import Geometry, Params, all_finite, fitted, keep
@@ -143,6 +143,7 @@ class Integers(Bounded):
                 f"Integers: {name} has no normal distribution of its own whose margins could be kept; take CMAES, "
                 "SepCMAES, MAES or LMMAES, and put wrappers around Integers."
             )
+        check_numbers(self, step=self.step)
         if self.margin is not None:
             check_between(self, 0, 0.5, schedules=False, margin=self.margin)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core import draws
-from evolve.core.checks import check_count, check_kind
+from evolve.core.checks import check_count, check_edges, check_kind
 from evolve.core.optimizer import Growing, Optimizer
 from evolve.core.population import Population
 from evolve.core.refresh import refresh
@@ -23,10 +23,16 @@ Start = Callable[[PRNGKeyArray, Params], Params]
 
 
 class Uniform(eqx.Module):
-    """Starts drawn uniformly from a box, its edges numbers or trees that broadcast against the parameters."""
+    """Starts drawn uniformly from a box, its edges numbers or trees that broadcast against the parameters.
+
+    They are finite, and `low` is nowhere above `high`.
+    """
 
     low: Any
     high: Any
+
+    def __check_init__(self) -> None:
+        check_edges(self, self.low, self.high, finite=True)
 
     def __call__(self, key: PRNGKeyArray, params: Params) -> Params:
         """One start."""

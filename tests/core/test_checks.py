@@ -8,7 +8,7 @@ import pytest
 
 import evolve
 from evolve.core import Elite, Exponential
-from evolve.core.checks import check_between, check_count, check_population, check_positive
+from evolve.core.checks import check_between, check_count, check_edges, check_population, check_positive
 
 
 class Toy:
@@ -73,6 +73,58 @@ def test_what_is_no_count(value):
     check_count(OWNER, 1, rank=np.int64(3))
 
 
+CROSSING = [
+    (4, -4),
+    (np.float32(4.0), jnp.full(2, -4)),
+    (np.asarray([-9.0, 4.0]), np.asarray([[5.0], [-4.0]])),
+    ({"a": -9.0, "b": 4.0}, -4.0),
+    (4.0, {"a": 9.0, "b": jnp.asarray([7.0, -4.0], jnp.bfloat16)}),
+    # Neither is as deep as the other everywhere.
+    ({"a": {"x": -9.0, "y": 4.0}, "b": 0.0}, {"a": -4.0, "b": [1.0, 2.0]}),
+]
+
+
+@pytest.mark.parametrize(("low", "high"), CROSSING)
+@pytest.mark.parametrize("apart", [True, False])
+def test_edges_that_cross(low, high, apart):
+    with pytest.raises(ValueError, match=r"Toy: low is 4.0 where high is -4.0; it must (be below|not be above)\."):
+        check_edges(OWNER, low, high, apart=apart)
+
+
+@pytest.mark.parametrize("value", [3, {"a": np.full(2, 3.0), "b": 3}])
+def test_equal_edges(value):
+    check_edges(OWNER, value, 3.0)
+    with pytest.raises(ValueError, match=r"Toy: low is 3.0 where high is 3.0; it must be below\."):
+        check_edges(OWNER, value, 3.0, apart=True)
+
+
+@pytest.mark.parametrize("option", ["low", "high"])
+def test_edges_that_are_no_numbers_or_not_finite(option):
+    def check(value, **more):
+        check_edges(OWNER, **{"low": 0.0, "high": 1.0} | {option: value}, **more)
+
+    for value in ("0", True, object(), 1j, np.asarray(["0"]), np.asarray([1j])):
+        with pytest.raises(TypeError, match=rf"Toy: {option} is .*; it must be a number\."):
+            check([value])
+    for finite in (True, False):
+        with pytest.raises(ValueError, match=f"Toy: {option} is nan; it must be"):
+            check({"a": np.asarray([0.5, np.nan])}, finite=finite)
+    infinite = {"low": -np.inf, "high": np.inf}[option]
+    check(infinite)
+    with pytest.raises(ValueError, match=f"Toy: {option} is {infinite}; it must be finite"):
+        check(infinite, finite=True)
+
+
+def test_edges_that_only_the_parameters_can_judge():
+    check_edges(OWNER, np.full(2, 5.0), np.zeros(3))  # one of them will not fit
+    check_edges(OWNER, {"a": 5.0}, [0.0, 0.0])
+    jax.vmap(lambda low: check_edges(OWNER, {"a": low, "b": 0}, 1.0, finite=True))(jnp.asarray([2.0, jnp.nan]))
+
+
+def test_numbers_in_half_precision_are_numbers():
+    check_positive(OWNER, step=jnp.ones(2, jnp.bfloat16))
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -84,6 +136,9 @@ def test_what_is_no_count(value):
         (lambda: evolve.Gradient(0.1), "Gradient: 0.1 is no optax optimizer; give one"),
         (lambda: evolve.SimulatedAnnealing(chains=2.5), "chains is 2.5; it must be a whole number"),
         (lambda: evolve.LowRank(1, evolve.LowRank(1)), "LowRank: law is .* no Law"),
+        (lambda: evolve.Bounded(evolve.CMAES(), "0", 2.0), "Bounded: low is '0'; it must be a number"),
+        (lambda: evolve.Integers(evolve.CMAES(), step="1"), "Integers: step is '1'; it must be a number"),
+        (lambda: evolve.Uniform(-4, "4"), "Uniform: high is '4'; it must be a number"),
         (lambda: evolve.Device(chunk=2.5), "Device: chunk is 2.5; it must be a whole number"),
         (lambda: evolve.Device(memory="1GB"), "Device: memory is '1GB'; it must be a whole number"),
     ],
@@ -98,6 +153,10 @@ def test_an_option_of_the_wrong_kind(make, message):
     ("make", "message"),
     [
         (lambda: evolve.OpenES(16, update=optax.adam(0.01), weight_decay=0.1), "weight_decay is 0.1, but the update"),
+        (lambda: evolve.Uniform(4, -4), "Uniform: low is 4.0 where high is -4.0; it must not be above"),
+        (lambda: evolve.Uniform(-np.inf, 4), "Uniform: low is -inf; it must be finite"),
+        (lambda: evolve.Bounded(evolve.CMAES(), 2.0, 2.0), "Bounded: low is 2.0 where high is 2.0; it must be below"),
+        (lambda: evolve.Bounded(evolve.CMAES(), np.nan), "Bounded: low is nan; it must be a number, or infinite"),
         (lambda: evolve.Mesh(0), "Mesh: devices is 0; it must be at least 1"),
         (lambda: evolve.Device(chunk="big"), "Device: chunk is 'big'; it must be 'auto' or a whole number"),
         (lambda: Exponential(1.0, 0.1, 0), "Exponential: steps is 0; it must be positive"),

@@ -94,6 +94,7 @@ def test_any_method_and_restarts_within():
     [
         (0.0, 1.0, 2.0, r"Bounded: 3 value\(s\) of the start"),
         (1.0, 1.0, 1.0, "low is 1.0 where high is 1.0"),
+        (1.0, 1.0 + 1e-12, 1.0, "low is 1.0 where high is 1.0"),  # in the start's precision
         (np.zeros(2), 1.0, 1.0, "Bounded: low does not fit the parameters"),
     ],
 )
