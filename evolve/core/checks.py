@@ -71,9 +71,17 @@ def check_positive(owner: Any, schedules: bool = True, **numbers: Any) -> None:
 
 
 def check_between(
-    owner: Any, low: float, high: float, schedules: bool = True, above: bool = False, **numbers: Any
+    owner: Any,
+    low: float,
+    high: float,
+    schedules: bool = True,
+    above: bool = False,
+    below: bool = False,
+    **numbers: Any,
 ) -> None:
-    """Refuse numbers outside [low, high], or with `above` outside (low, high]; of a schedule, both its ends.
+    """Refuse numbers outside [low, high]; of a schedule, both its ends.
+
+    With `above` low itself is refused too, with `below` high.
 
     Raises
     ------
@@ -84,8 +92,10 @@ def check_between(
     """
     for option, value in numbers.items():
         ends = _known(owner, option, value, schedules)
-        if not all(np.all(((end > low) if above else (end >= low)) & (end <= high)) for end in ends):
-            allowed = f"lie in {'(' if above else '['}{low}, {high}]" if high < float("inf") else f"be at least {low}"
+        first, last = np.greater if above else np.greater_equal, np.less if below else np.less_equal
+        if not all(np.all(first(end, low) & last(end, high)) for end in ends):
+            span = f"{'(' if above else '['}{low}, {high}{')' if below else ']'}"
+            allowed = f"lie in {span}" if high < float("inf") else f"be at least {low}"
             raise ValueError(f"{_name(owner)}: {option} is {value}; it must {allowed}.")
 
 

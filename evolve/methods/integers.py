@@ -145,7 +145,7 @@ class Integers(Bounded):
             )
         check_numbers(self, step=self.step)
         if self.margin is not None:
-            check_between(self, 0, 0.5, schedules=False, margin=self.margin)
+            check_between(self, 0, 0.5, schedules=False, above=True, below=True, margin=self.margin)
 
     def around(self, inner: State) -> IntegersState:
         """With no coordinate wider than the method's."""

@@ -43,6 +43,23 @@ def test_a_number_that_must_lie_between(value):
         check_between(OWNER, 0, 1, chance=value)
 
 
+@pytest.mark.parametrize(
+    ("above", "below", "kind", "inside"),
+    [
+        (False, False, r"\[0, 1\]", [0, 1]),
+        (True, False, r"\(0, 1\]", [1]),
+        (False, True, r"\[0, 1\)", [0]),
+        (True, True, r"\(0, 1\)", []),
+    ],
+)
+def test_ends_that_are_left_out(above, below, kind, inside):
+    for value in (0.5, *inside):
+        check_between(OWNER, 0, 1, above=above, below=below, chance=value)
+    for value in {0, 1} - set(inside):
+        with pytest.raises(ValueError, match=rf"Toy: chance is {value}; it must lie in {kind}\."):
+            check_between(OWNER, 0, 1, above=above, below=below, chance=value)
+
+
 def test_schedules_and_traced_numbers_pass():
     check_positive(OWNER, a=lambda t: -1.0, c=1e-30, d=1)
     check_between(OWNER, 0, 1, a=lambda t: 2.0, b=0, c=1)
