@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import textwrap
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -118,13 +119,13 @@ def begin(owner: Any, params: Params) -> "tuple[Geometry, Params]":
     return geometry, geometry.working(params)
 
 
-def fitted(owner: str, option: str, given: Any, like: Params) -> Params:
+def fitted(owner: str, option: str, given: Any, like: Params, more: str = "") -> Params:
     """A number, or a tree of numbers that broadcast against the parameters, as a tree of arrays of their shapes.
 
     Raises
     ------
     ValueError
-        It does not fit; names the option and the shapes.
+        It does not fit; names the option, the shapes and the cure, with `more` after it.
     """
 
     def full(value: Any, leaf: Any) -> Array:
@@ -134,8 +135,11 @@ def fitted(owner: str, option: str, given: Any, like: Params) -> Params:
         return jax.tree.map(full, jax.tree.broadcast(given, like), like)
     except ValueError as error:
         shapes = jax.tree.map(lambda leaf: leaf.shape, like)
+        shown = textwrap.shorten(eqx.tree_pformat(given, width=10**6), 80, placeholder=" ...")
+        cure = "give a number, an array such as jnp.array([1.0, 2.0]), or a tree like the parameters"
+        cures = "; ".join(filter(None, (cure, more)))
         raise ValueError(
-            f"{owner}: {option} does not fit the parameters, whose shapes are {shapes}: {error}"
+            f"{owner}: {option} does not fit the parameters, whose shapes are {shapes}: it is {shown}; {cures}."
         ) from error
 
 

@@ -142,8 +142,9 @@ class Bounded(Wrapper):
         return self._box(geometry)
 
     def _edges(self, geometry: Geometry) -> tuple[Params, Params]:
-        name = type(self).__name__
-        return fitted(name, "low", self.low, geometry.like), fitted(name, "high", self.high, geometry.like)
+        name, none = type(self).__name__, "-jnp.inf and jnp.inf are no edge"
+        low, high = (fitted(name, edge, getattr(self, edge), geometry.like, none) for edge in ("low", "high"))
+        return low, high
 
     def _box(self, geometry: Geometry) -> Box:
         return Box(*self._edges(geometry))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolve.core import Geometry
-from evolve.core.trees import as_array, as_arrays, check_params, float_dtype, keep, scaled, select, take
+from evolve.core.trees import as_array, as_arrays, check_params, fitted, float_dtype, keep, scaled, select, take
 from evolve.run.compiled import numeric
 
 DTYPES = ["float16", "bfloat16", "float32"]
@@ -154,6 +154,35 @@ def test_as_arrays_takes_numbers():
     made = as_arrays({"a": 1.5, "b": np.ones(2, np.float16), "c": [2.0]})
     check_params(made, "here")
     assert made["b"].dtype == jnp.float16
+
+
+@pytest.mark.parametrize(
+    ("given", "like", "shown"),
+    [
+        ([1.0, 2.0, 3.0], jnp.ones(3), r"whose shapes are \(3,\): it is \[1.0, 2.0, 3.0\]"),
+        ([0.0] * 99, jnp.ones(99), r"it is \[0.0, 0.0, .*, \.\.\."),
+        (None, jnp.ones(3), "it is None"),
+        (np.ones(2), jnp.ones(3), r"it is f64\[2\]"),
+        ([np.ones(3)], [jnp.ones(2), jnp.ones(3)], r"shapes are \[\(2,\), \(3,\)\]: it is \[f64\[3\]"),
+        ({"a": 0.0, "b": None}, {"a": jnp.ones(3), "b": jnp.ones(())}, r"it is {'a': 0.0, 'b': None}"),
+        ({"a": 0.0}, {"a": jnp.ones(3), "b": jnp.ones(())}, r"it is {'a': 0.0}"),
+    ],
+)
+def test_what_does_not_fit_is_shown_beside_a_cure(given, like, shown):
+    cure = r"give a number, an array such as jnp\.array\(\[1\.0, 2\.0\]\), or a tree like the parameters"
+    with pytest.raises(ValueError, match=rf"^Me: edge does not fit the parameters, .*{shown}.*; {cure}\.$"):
+        fitted("Me", "edge", given, like)
+    with pytest.raises(ValueError, match=rf"; {cure}; leave it out for none\.$"):
+        fitted("Me", "edge", given, like, "leave it out for none")
+
+
+def test_trees_of_numbers_fit_trees_of_arrays():
+    like = [jnp.ones((2, 3), jnp.bfloat16), jnp.ones(()), None]
+    assert_same(fitted("Me", "edge", [1.0, 2, None], like), [jnp.ones((2, 3), jnp.bfloat16), jnp.asarray(2.0), None])
+    assert_same(
+        fitted("Me", "edge", [np.arange(3), 2, None], like)[0], jnp.tile(jnp.arange(3, dtype="bfloat16"), (2, 1))
+    )
+    assert_same(fitted("Me", "edge", 7, like), [jnp.full((2, 3), 7, jnp.bfloat16), jnp.asarray(7.0), None])
 
 
 def test_an_array_of_numpy_s_may_change_afterwards():

@@ -96,6 +96,8 @@ def test_any_method_and_restarts_within():
         (1.0, 1.0, 1.0, "low is 1.0 where high is 1.0"),
         (1.0, 1.0 + 1e-12, 1.0, "low is 1.0 where high is 1.0"),  # in the start's precision
         (np.zeros(2), 1.0, 1.0, "Bounded: low does not fit the parameters"),
+        ([0.0, 0.0, 0.0], 1.0, 1.0, r"Bounded: low does not fit .* it is \[0.0, 0.0, 0.0\]; give a number, an array"),
+        (0.0, None, 1.0, r"Bounded: high does not fit .* it is None; .*; -jnp.inf and jnp.inf are no edge\."),
     ],
 )
 def test_bounds_and_starts_that_do_not_fit_are_refused(low, high, start, message):
