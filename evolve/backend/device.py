@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from evolve.core.checks import check_count
+from evolve.core.checks import check_count, check_flags
 from evolve.core.evaluation import batch_losses, graded, repeated
 from evolve.core.memory import device_memory
 from evolve.core.optimizer import Graded, Optimizer
@@ -60,6 +60,7 @@ class Device(Backend):
             check_count(self, 1, chunk=self.chunk)
         if self.memory is not None:
             check_count(self, 1, memory=self.memory)
+        check_flags(self, common=self.common)
 
     def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
         """Losses, shape (size,); may be called inside `jit` and `vmap`.

@@ -141,6 +141,19 @@ def check_edges(owner: Any, low: Any, high: Any, apart: bool = False, finite: bo
             raise ValueError(f"{_name(owner)}: {values}; it must {'be below' if apart else 'not be above'}.")
 
 
+def check_flags(owner: Any, **flags: Any) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises
+    ------
+    TypeError
+        Naming the class, the option and the value.
+    """
+    for option, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{_name(owner)}: {option} is {value!r}; it must be True or False.")
+
+
 def check_kind(owner: Any, kind: type[Any], cure: str, **things: Any) -> None:
     """Refuse what is no instance of a class, and name the cure.
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core import draws
-from evolve.core.checks import check_between, check_count, check_kind, check_positive
+from evolve.core.checks import check_between, check_count, check_flags, check_kind, check_positive
 from evolve.core.lowrank import form
 from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Gaussian, Perturbation
@@ -68,6 +68,7 @@ class SimulatedAnnealing(Optimizer):
         check_positive(self, step=self.step, temperature=self.temperature)
         check_kind(self, Perturbation, "give Gaussian(), say", proposal=self.proposal)
         check_count(self, 1, chains=self.chains)
+        check_flags(self, exchange=self.exchange, reevaluate=self.reevaluate)
         check_between(self, 1, float("inf"), schedules=False, ladder=self.ladder)
         if self.proposal.group > 1:
             raise ValueError(

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from evolve.core.checks import check_kind, check_population, check_positive
+from evolve.core.checks import check_flags, check_kind, check_population, check_positive
 from evolve.core.optimizer import Optimizer
 from evolve.core.perturbation import Gaussian, Perturbation
 from evolve.core.population import Drawn, Population
@@ -48,6 +48,7 @@ class RandomSearch(Optimizer):
         check_kind(self, Perturbation, "give Gaussian(), say", perturbation=self.perturbation)
         check_population(self, self.population, least=1, group=self.perturbation.group)
         check_positive(self, sigma=self.sigma)
+        check_flags(self, local=self.local)
 
     def init(self, params: Params, key: PRNGKeyArray) -> RandomSearchState:
         """Center and best are the start, whose loss is not known."""

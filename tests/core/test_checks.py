@@ -8,7 +8,7 @@ import pytest
 
 import evolve
 from evolve.core import Elite, Exponential
-from evolve.core.checks import check_between, check_count, check_edges, check_population, check_positive
+from evolve.core.checks import check_between, check_count, check_edges, check_flags, check_population, check_positive
 
 
 class Toy:
@@ -142,6 +142,13 @@ def test_numbers_in_half_precision_are_numbers():
     check_positive(OWNER, step=jnp.ones(2, jnp.bfloat16))
 
 
+@pytest.mark.parametrize("value", ["no", 1, None, np.ones(2, bool)])
+def test_what_is_neither_true_nor_false(value):
+    with pytest.raises(TypeError, match=r"Toy: local is .*; it must be True or False\."):
+        check_flags(OWNER, local=value)
+    check_flags(OWNER, local=True, common=np.False_)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -156,6 +163,10 @@ def test_numbers_in_half_precision_are_numbers():
         (lambda: evolve.Bounded(evolve.CMAES(), "0", 2.0), "Bounded: low is '0'; it must be a number"),
         (lambda: evolve.Integers(evolve.CMAES(), step="1"), "Integers: step is '1'; it must be a number"),
         (lambda: evolve.Uniform(-4, "4"), "Uniform: high is '4'; it must be a number"),
+        (lambda: evolve.RandomSearch(local="no"), "RandomSearch: local is 'no'; it must be True or False"),
+        (lambda: evolve.SimulatedAnnealing(exchange=1), "SimulatedAnnealing: exchange is 1; it must be True or False"),
+        (lambda: evolve.SimulatedAnnealing(reevaluate="no"), "SimulatedAnnealing: reevaluate is 'no'; it must be True"),
+        (lambda: evolve.Device(common="no"), "Device: common is 'no'; it must be True or False"),
         (lambda: evolve.Device(chunk=2.5), "Device: chunk is 2.5; it must be a whole number"),
         (lambda: evolve.Device(memory="1GB"), "Device: memory is '1GB'; it must be a whole number"),
     ],
