@@ -44,6 +44,8 @@ class CMAES(CMA):
         greedy, and wrong under noise.
     diagonal
         Whether only a scale for each coordinate is learned, by pycma's multiplicative rule: O(n) memory, no rotation.
+        As in pycma these are units of the coordinates, which lose no digits however far apart they are: there is no
+        `tolconditioncov` to ask, and no `noeffectaxis`, and `tolupsigma` is asked of sigma alone.
     root
         Of C, which makes members of white noise and white noise of the mean's steps. "symmetric" is C^(1/2), as in
         pycma. "cholesky" is the triangular L with C = L L^T (Krause, Arbonès and Igel 2016, NIPS 29, without their

@@ -45,6 +45,7 @@ class Shape(eqx.Module):
     """The sampling distribution N(0, C) up to its size: how to draw from it, how to undo it, how to learn it."""
 
     keeps_white: ClassVar[bool] = False  # whether it learns from the members' white noise, which undoing would cost
+    turns: ClassVar[bool] = True  # whether axes may leave the coordinates: where they do, a high condition costs digits
 
     @classmethod
     @abstractmethod
@@ -103,9 +104,10 @@ class Shape(eqx.Module):
     def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
         """The path p_c in the parameters' units: the inverse of `local`."""
 
-    @abstractmethod
-    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
-        """The i-th principal axis as a vector as long as its standard deviation."""
+    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"] | None:
+        """The i-th principal axis as a vector as long as its standard deviation; None where there is none for each."""
+        del i
+        return None
 
 
 class WhitePath(Shape):
@@ -128,6 +130,8 @@ class WhitePath(Shape):
 
 class Diagonal(Shape):
     """diag(scales^2), learned by adding as the full matrix is (Ros and Hansen 2008)."""
+
+    turns: ClassVar[bool] = False
 
     scales: Float[Array, " n"]
 
@@ -182,11 +186,6 @@ class Diagonal(Shape):
     def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
         """As it is."""
         return path
-
-    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
-        """Endless: the axes are the coordinates, which are asked about themselves."""
-        del i
-        return jnp.full_like(self.scales, jnp.inf)
 
 
 class Factors(WhitePath, Diagonal):

@@ -194,10 +194,12 @@ class CMA(Growing):
         n, shape = state.geometry.size, state.shape
         first = self.default_size(n)
         size = first if state.growth is None else state.growth.size
-        creep = state.sigma / jnp.max(shape.axes) / self.sigma
-        axis = state.sigma * shape.axis(state.generation % n)
+        # What is learned along the coordinates are units of theirs, as pycma has it: beside them C is the identity.
+        axes, axis = shape.axes if shape.turns else None, shape.axis(state.generation % n)
+        creep = state.sigma / (1.0 if axes is None else jnp.max(axes)) / self.sigma
         path, deviations = (state.sigma * part for part in (shape.outward(state.path_c), shape.deviations))
-        spread = Spread(state.mean, deviations, path, shape.axes, axis, creep)
+        axis = None if axis is None else state.sigma * axis
+        spread = Spread(state.mean, deviations, path, axes, axis, creep)
         return reason(self.stopping, state.trail, spread, state.generation, size, first)
 
     def more(self, state: CMAState) -> Int[Array, ""]:

@@ -149,11 +149,6 @@ class Vectors(WhitePath):
         """As they were looked at last."""
         return self.units * self.widths
 
-    def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
-        """Endless: there is none for each i; the coordinates are asked about themselves."""
-        del i
-        return jnp.full_like(self.units, jnp.inf)
-
     def _rates(self) -> Float[Array, " m"]:
         """c_d,i of the first min(t, m) vectors; the others do not act yet (algorithm 1, line 8)."""
         m, n = self.vectors.shape

@@ -22,7 +22,7 @@ class SepCMAES(CMA):
     active
         Whether bad members make the variance smaller where they lie.
     stds, min_std, stopping, mirrored, elitist
-        As in `CMAES`.
+        As in `CMAES`, and as with `diagonal=True` the scales have no condition to judge.
 
     Time and memory a generation: O(population n).
     """

@@ -54,7 +54,7 @@ class Tolerances(eqx.Module):
     tolfacupx
         Growth of a coordinate's standard deviation since the start: the first sigma was far too small.
     tolupsigma
-        Growth of sigma since the start, over the longest axis of C: steps creep along.
+        Growth of sigma since the start, over the longest axis of C where that is a matrix: steps creep along.
     tolconditioncov
         Condition of C; by default 1e14 in float64 and 4e6 in float32, half of what the digits can hold.
     tolflatfitness

@@ -1,5 +1,7 @@
 """Stopping against pycma 4.5: told the same members, both stop in the same generation for the same reason."""
 
+from functools import partial
+
 import cma
 import equinox as eqx
 import jax
@@ -9,7 +11,7 @@ import pytest
 from laws.programs import ask, init, members, numeric, program, tell
 
 import evolve
-from evolve import CMAES, SepCMAES, Tolerances
+from evolve import CMAES, LMMAES, SepCMAES, Tolerances
 from evolve.core import Problem
 from evolve.methods.stopping import REASONS, Trail, limit, patience, quantiles
 
@@ -60,17 +62,64 @@ class Sphere(Problem):
         return self.factor * jnp.sum(params**2)
 
 
+# A diagonal has no condition to judge, and no axes beside the coordinates.
+ALONG_COORDINATES = CASES | {
+    "narrow": (lambda x: x[:, 0] ** 2 + 1e8 * np.sum(x[:, 1:] ** 2, axis=1), 0.3, "tolfun", {"tolconditioncov": 1e4}),
+    "noise": (lambda x: noise(x + 1), 0.3, "tolstagnation", {"tolfacupx": np.inf}),
+}
+del ALONG_COORDINATES["far"]  # see `test_no_diagonal_has_axes_whose_effect_counts`
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", CASES)
 def test_stops_when_and_why_pycma_stops(case):
     loss, sigma, reason, changed = CASES[case]
-    optimizer = numeric(CMAES(sigma, 8, stopping=Tolerances(**changed)))
-    state = init(optimizer, np.ones(N), jax.random.key(0))
     # Where C is too narrow pycma would move its scales elsewhere first.
-    changed = {name: value * (limit(N, 8) if name == "maxiter" else 1) for name, value in changed.items()}
-    options = {"popsize": 8, "verbose": -9, "seed": 1, "conditioncov_alleviate": [0, 0], **changed}
-    peer = cma.CMAEvolutionStrategy(N * [1.0], sigma, options)
+    peer = started(sigma, changed, conditioncov_alleviate=[0, 0])
     peer.sm.C, peer.sm.B, peer.sm.D = np.eye(N), np.eye(N), np.ones(N)
+
+    def decompose():
+        # It would when it asks next, and judge a condition that is one generation old.
+        peer.sm.update_now()
+        peer._updateBDfromSM(peer.sm)
+
+    together(CMAES(sigma, 8, stopping=Tolerances(**changed)), peer, loss, reason, decompose)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("case", ALONG_COORDINATES)
+def test_a_diagonal_stops_when_and_why_pycmas_stops(case):
+    loss, sigma, reason, changed = ALONG_COORDINATES[case]
+    peer = started(sigma, changed, CMA_diagonal=True)
+    together(CMAES(sigma, 8, stopping=Tolerances(**changed), diagonal=True), peer, loss, reason)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("diagonal", "reasons"), [(False, {"noeffectaxis"}), (True, set())])
+def test_no_diagonal_has_axes_whose_effect_counts(diagonal, reasons):
+    """A fifth of the deviations moves the mean, a tenth does not."""
+    sigma, start, changed = 3.5 * np.finfo(float).eps, np.full(N, 1.5), LOSSES_OFF | {"tolx": 0.0}
+    peer = cma.CMAEvolutionStrategy(start, sigma, {"popsize": 8, "verbose": -9, "CMA_diagonal": diagonal, **changed})
+    optimizer = CMAES(sigma, 8, stopping=Tolerances(**changed), diagonal=diagonal)
+    state = init(optimizer, start, jax.random.key(0))
+    population = ask(optimizer, state, jax.random.key(3))
+    x = np.asarray(members(population))
+    peer.ask()
+    peer.tell(list(x), list(sphere(x)), check_points=False)
+    why = int(stop(optimizer, tell(optimizer, state, population, sphere(x))))
+    assert ({REASONS[why - 1]} if why else set()) == set(peer.stop()) == reasons
+
+
+def started(sigma, changed, **options):
+    """pycma with the same tolerances."""
+    changed = {name: value * (limit(N, 8) if name == "maxiter" else 1) for name, value in changed.items()}
+    return cma.CMAEvolutionStrategy(N * [1.0], sigma, {"popsize": 8, "verbose": -9, "seed": 1, **options, **changed})
+
+
+def together(optimizer, peer, loss, reason, settle=lambda: None):
+    """Both go on until one stops; then the other does too, both for this reason."""
+    optimizer = numeric(optimizer)
+    state = init(optimizer, np.ones(N), jax.random.key(0))
     why, theirs = 0, {}
     while not why and not theirs:
         population = ask(optimizer, state, jax.random.fold_in(jax.random.key(3), peer.countiter))
@@ -79,9 +128,7 @@ def test_stops_when_and_why_pycma_stops(case):
         state = tell(optimizer, state, population, losses)
         peer.ask()
         peer.tell(list(x), list(losses), check_points=False)
-        # It would decompose when it asks next, and judge a condition that is one generation old.
-        peer.sm.update_now()
-        peer._updateBDfromSM(peer.sm)
+        settle()
         why, theirs = int(stop(optimizer, state)), dict(peer.stop())
     assert why, f"pycma stops for {theirs} after {peer.countiter} generations"
     assert REASONS[why - 1] in theirs, f"ours: {REASONS[why - 1]} after {peer.countiter} generations"
@@ -126,6 +173,39 @@ def test_flat_and_failing_losses_end_with_a_reason(optimizer):
     assert failing.generations == 31
     assert failing.failed == failing.evaluations
     assert all(np.all(~np.isnan(leaf)) for leaf in jax.tree.leaves(failing.state))
+
+
+@pytest.mark.parametrize("optimizer", [CMAES(0.5, diagonal=True), SepCMAES(0.5)], ids=["factors", "separable"])
+def test_scales_far_apart_cost_a_diagonal_no_digits(optimizer):
+    """In single precision, of which a matrix of this condition would leave none."""
+    weights = np.logspace(0, 8, 10, dtype=np.float32)
+    result = evolve.minimize(lambda x: jnp.sum(weights * x**2), np.ones(10, np.float32), optimizer, evaluations=10_000)
+    assert result.reason == "tolfun"
+    assert result.loss < 1e-12
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("condition", [1e16, 1e30])
+@pytest.mark.parametrize("optimizer", [CMAES(0.5, diagonal=True), SepCMAES(0.5)], ids=["factors", "separable"])
+def test_a_diagonal_reaches_the_ground_under_any_condition(optimizer, condition):
+    """pycma's `CMA_diagonal` ends at 1.4e-14 for tolfun where the condition is 1e16."""
+    weights = condition ** np.linspace(0, 1, 10)
+    result = evolve.minimize(lambda x: jnp.sum(weights * x**2), np.ones(10), optimizer, evaluations=20_000)
+    assert result.reason == "tolfun"
+    assert result.loss < 1e-12
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [CMAES, partial(CMAES, root="cholesky"), partial(CMAES, diagonal=True), SepCMAES, LMMAES],
+    ids=["full", "triangular", "factors", "separable", "vectors"],
+)
+def test_standard_deviations_far_apart_are_no_condition(optimizer):
+    """In single precision: in units of them, the function is a sphere."""
+    stds = np.array([1e-4, 1.0, 1e2, 1e4], np.float32)
+    result = evolve.minimize(lambda x: jnp.sum((x / stds) ** 2), stds, optimizer(0.5, stds=stds), evaluations=3000)
+    assert result.reason == "tolfun"
+    assert result.loss < 1e-11
 
 
 def test_one_endless_loss_does_not_hide_the_others():
