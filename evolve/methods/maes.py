@@ -1,5 +1,6 @@
 """Matrix adaptation (Beyer and Sendhoff 2017, IEEE TEVC 21(5)), in its fast form (Loshchilov et al. 2019)."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -16,59 +17,61 @@ from evolve.methods.distribution import CMA
 
 
 class Matrix(WhitePath):
-    """C = M M^T, of which only the root M is learned; its singular values are for the eye and for stopping."""
+    """C = U M M^T U, of which only the root M is learned; its singular values are for the eye and for stopping."""
 
     keeps_white: ClassVar[bool] = True
 
+    units: Float[Array, " n"]  # U
     matrix: Float[Array, "n n"]  # M
     basis: Float[Array, "n n"]  # principal axes in columns, as they were looked at last
     scales: Float[Array, " n"]  # and their standard deviations
 
     @classmethod
     def start(cls, deviations: Float[Array, " n"]) -> "Shape":
-        """Diagonal."""
-        return cls(jnp.diag(deviations), jnp.eye(len(deviations), dtype=deviations.dtype), deviations)
+        """The identity between units."""
+        identity = jnp.eye(len(deviations), dtype=deviations.dtype)
+        return cls(deviations, identity, identity, jnp.ones_like(deviations))
 
     def color(self, z: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
-        """M z."""
-        return z @ self.matrix.T
+        """U M z."""
+        return self.units * (z @ self.matrix.T)
 
     def whiten(self, y: Float[Array, "*many n"]) -> Float[Array, "*many n"]:
-        """M^-1 y, in O(n^3): only for directions that came without their white noise."""
-        z = jnp.linalg.solve(self.matrix, y.T).T
+        """M^-1 U^-1 y, in O(n^3): only for directions that came without their white noise."""
+        z = jnp.linalg.solve(self.matrix, (y / self.units).T).T
         return jnp.where(jnp.isfinite(z), z, 0.0)  # M may have become singular to rounding
 
     def moments(
         self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
     ) -> Float[Array, "n n"]:
-        """M sum_i w_i z_i z_i^T: M z_i is y_i, so that no two matrices are ever multiplied (2019, section II)."""
-        return (y.T * weights) @ (self.whiten(y) if z is None else z)
+        """M sum_i w_i z_i z_i^T: M z_i is U^-1 y_i, so that no two matrices are multiplied (2019, section II)."""
+        return ((y / self.units).T * weights) @ (self.whiten(y) if z is None else z)
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """M (I + c_1/2 (p p^T - I) + c_w/2 (sum_i w_i z_i z_i^T - I)) (2017, fig. 3, line M11)."""
         keep = 1 - p.c_1 / 2 - p.c_mu / 2 * step.total
-        one = p.c_1 / 2 * jnp.outer(self.color(step.path), step.path)
+        one = p.c_1 / 2 * jnp.outer(step.path @ self.matrix.T, step.path)
         matrix = (keep * self.matrix + one + p.c_mu / 2 * step.moments) / step.unit
         matrix, scales = select(step.sound, (matrix, self.scales / step.unit), (self.matrix, self.scales))
-        return type(self)(matrix, *refresh(step.due(p.gap), _look, matrix, (self.basis, scales)))
+        return type(self)(self.units, matrix, *refresh(step.due(p.gap), _look, matrix, (self.basis, scales)))
 
     def widened(self, least: Float[Array, " n"]) -> "Shape":
-        """By longer rows."""
-        return type(self)(self.matrix * jnp.maximum(1.0, least / self.deviations)[:, None], self.basis, self.scales)
+        """By larger units."""
+        return dataclasses.replace(self, units=self.units * jnp.maximum(1.0, least / self.deviations))
 
     @property
     def axes(self) -> Float[Array, " n"]:
-        """Singular values, as they were looked at last."""
+        """Singular values of M, as they were looked at last; without the units."""
         return self.scales
 
     @property
     def deviations(self) -> Float[Array, " n"]:
         """Lengths of the rows."""
-        return jnp.linalg.norm(self.matrix, axis=1)
+        return self.units * jnp.linalg.norm(self.matrix, axis=1)
 
     def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:
-        """The i-th left singular vector times its singular value."""
-        return self.basis[:, i] * self.scales[i]
+        """U times the i-th left singular vector of M and its singular value."""
+        return self.units * self.basis[:, i] * self.scales[i]
 
 
 class MAES(CMA):

@@ -65,31 +65,34 @@ def agree(ours, theirs, rtol=1e-9):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=rtol * np.max(np.abs(theirs)))
 
 
+@pytest.mark.parametrize("far", [1.0, 1e3])
 @pytest.mark.parametrize(("n", "size", "loss"), [(2, 6, rosenbrock), (5, 8, ellipsoid), (10, 40, ellipsoid)])
-def test_a_trace_is_the_papers(n, size, loss):
-    start, optimizer = np.linspace(1.0, 2.0, n), MAES(0.5, size)
+def test_a_trace_is_the_papers(n, size, loss, far):
+    """In units of the standard deviations that are given, be they far apart."""
+    units = np.geomspace(1.0, far, n)
+    start, optimizer = np.linspace(1.0, 2.0, n), MAES(0.5, size, stds=None if far == 1 else units)
     oracle = Paper(start, 0.5, size)
 
     def generation(state, t):
         key = jax.random.fold_in(jax.random.key(1), t)
         population = optimizer.ask(state, key)
-        losses = loss(population.members())
+        losses = loss(population.members() / units)
         after = optimizer.tell(state, population, losses)
         return after, (jax.random.normal(key, (size, n)), losses, after, after.shape.deviations, after.shape.axes)
 
     @jax.jit
     def run():
-        return jax.lax.scan(generation, optimizer.init(start, jax.random.key(0)), jnp.arange(150))[1]
+        return jax.lax.scan(generation, optimizer.init(start * units, jax.random.key(0)), jnp.arange(150))[1]
 
     rows = jax.device_get(run())
     for t in range(150):
         z, losses, state, deviations, axes = jax.tree.map(lambda leaf, t=t: leaf[t], rows)
         oracle.tell(z, losses)
-        agree(state.mean, oracle.y)
+        agree(state.mean / units, oracle.y)
         agree(state.sigma, oracle.sigma)
         agree(state.path_sigma, oracle.s)
         agree(state.shape.matrix, oracle.M)
-        agree(deviations, np.sqrt(np.diagonal(oracle.M @ oracle.M.T)))
+        agree(deviations / units, np.sqrt(np.diagonal(oracle.M @ oracle.M.T)))
         if (t + 1) % n == 0:
             agree(axes, np.linalg.svd(oracle.M)[1])
 

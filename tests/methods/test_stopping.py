@@ -11,7 +11,7 @@ import pytest
 from laws.programs import ask, init, members, numeric, program, tell
 
 import evolve
-from evolve import CMAES, LMMAES, SepCMAES, Tolerances
+from evolve import CMAES, LMMAES, MAES, SepCMAES, Tolerances
 from evolve.core import Problem
 from evolve.methods.stopping import REASONS, Trail, limit, patience, quantiles
 
@@ -197,8 +197,8 @@ def test_a_diagonal_reaches_the_ground_under_any_condition(optimizer, condition)
 
 @pytest.mark.parametrize(
     "optimizer",
-    [CMAES, partial(CMAES, root="cholesky"), partial(CMAES, diagonal=True), SepCMAES, LMMAES],
-    ids=["full", "triangular", "factors", "separable", "vectors"],
+    [CMAES, partial(CMAES, root="cholesky"), partial(CMAES, diagonal=True), SepCMAES, MAES, LMMAES],
+    ids=["full", "triangular", "factors", "separable", "root", "vectors"],
 )
 def test_standard_deviations_far_apart_are_no_condition(optimizer):
     """In single precision: in units of them, the function is a sphere."""
