@@ -33,7 +33,7 @@ class CMAES(CMA):
         Factors of sigma for the coordinates, each > 0: a tree of numbers or arrays that broadcast against the
         parameters. They stay outside the matrix, so that its condition does not suffer.
     min_std
-        The least standard deviation of a coordinate, in the same form; none by default.
+        The least standard deviation of a coordinate, in the same form, from the first generation on; none by default.
     stopping
         When to stop before the budget is spent; None to go on for ever.
     mirrored

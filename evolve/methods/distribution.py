@@ -94,6 +94,8 @@ class CMA(Growing):
             growth = Growth.of(rates, size, most, block, self.mirrored, geometry.size)
         deviations = jnp.ones_like(mean) if self.stds is None else self._fitted("stds", geometry)
         sigma, zeros = jnp.asarray(self.sigma * spread, mean.dtype), jnp.zeros_like(mean)
+        if self.min_std is not None:
+            deviations = jnp.maximum(deviations, self._fitted("min_std", geometry) / sigma)
         shape, generation = self._shape(deviations), full((), 0, jnp.int32)
         stops = self.stopping is not None
         trail = Trail.start(mean, sigma * deviations, self.default_size(geometry.size)) if stops else None

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws.programs import ask, init, members, numeric, tell
+from laws.programs import ask, init, members, numeric, program, start, tell
 
 from evolve import CMAES, LMMAES, MAES, SepCMAES
 from evolve.core import Stored
@@ -19,6 +19,7 @@ from evolve.methods.full import _factor
 pytestmark = pytest.mark.usefixtures("x64")
 Cholesky = partial(CMAES, root="cholesky")
 FULL = pytest.mark.parametrize("kind", [CMAES, Cholesky], ids=["symmetric", "cholesky"])
+stop = program(lambda optimizer, state: optimizer.stop(state))
 ALL = pytest.mark.parametrize("kind", [CMAES, Cholesky, SepCMAES], ids=["symmetric", "cholesky", "separable"])
 
 
@@ -167,11 +168,25 @@ def test_a_root_that_cannot_be_is_refused(options, error):
         CMAES(**options)
 
 
+@pytest.mark.parametrize("kind", [CMAES, Cholesky, partial(CMAES, diagonal=True), SepCMAES, MAES, LMMAES])
+def test_the_least_deviation_holds_in_the_first_generation_of_each_run(kind):
+    """And growing to it is no growth: `tolfacupx` counts from there."""
+    optimizer, x, key = kind(1e-4, 8, min_std=np.array([0.5, 0.5, 0.5, 1e-5])), np.ones(4), jax.random.key(0)
+    first, deviations = init(optimizer, x, key), jax.jit(lambda state: state.sigma * state.shape.deviations)
+    np.testing.assert_allclose(deviations(first), [0.5, 0.5, 0.5, 1e-4])
+    population = ask(optimizer, first, key)
+    told = tell(optimizer, first, population, ellipsoid(np.asarray(members(population))))
+    assert stop(optimizer, told) == 0
+    again = start(optimizer, x, key, np.int32(16), 16, 0.01)
+    np.testing.assert_allclose(deviations(again), [0.5, 0.5, 0.5, 1e-5])
+
+
 @pytest.mark.parametrize("kind", [CMAES, Cholesky, SepCMAES, MAES, LMMAES])
 def test_a_generation_that_fails_widens_nothing(kind):
-    """The least deviation is above the first one: only what was learned from is widened."""
-    optimizer = kind(0.01, 8, min_std=0.1)
+    """Sigma was made smaller from outside, so that all deviations are below the least: learning widens them."""
+    optimizer = kind(0.1, 8, min_std=0.1)
     state = init(optimizer, np.ones(4), jax.random.key(0))
+    state = eqx.tree_at(lambda s: s.sigma, state, state.sigma / 8)
     population = ask(optimizer, state, jax.random.key(1))
     failed = tell(optimizer, state, population, np.full(8, np.nan))
     jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, (failed.shape, state.shape)))

@@ -63,6 +63,7 @@ class Told:
         if hasattr(self.es.sm, "C"):
             n = len(start)
             self.es.sm.C, self.es.sm.B, self.es.sm.D = np.eye(n), np.eye(n), np.ones(n)
+            self.es._stds_into_limits()  # by which deviations were widened less than the identity's would have been
 
     def by_cholesky(self):
         """The same pycma, but what it calls C^(1/2) is a Cholesky factor of C as it was decomposed last."""
@@ -103,17 +104,17 @@ def generations(optimizer, start, keys, loss):
     return jax.lax.scan(generation, optimizer.init(start, keys[0]), keys)[1]
 
 
-def follow(options, loss, n, size, root="symmetric"):
+def follow(options, loss, n, size, root="symmetric", count=GENERATIONS):
     """Both states, generation by generation; the search starts in the basin of the optimum."""
     start, sigma = np.linspace(0.1, 0.2, n), 0.05
     peer = Told(start, sigma, size, **options)
     if root == "cholesky":
         peer.by_cholesky()
-    diagonal, stds = options.get("CMA_diagonal", False), options.get("CMA_stds")
-    optimizer = CMAES(sigma, size, options["CMA_active"], stds, stopping=None, diagonal=diagonal, root=root)
+    diagonal, stds, least = (options.get(name) for name in ("CMA_diagonal", "CMA_stds", "minstd"))
+    optimizer = CMAES(sigma, size, options["CMA_active"], stds, least, None, diagonal=bool(diagonal), root=root)
     keys = jax.random.split(jax.random.key(n), GENERATIONS)
     run, largest = jax.device_get(generations(optimizer, start, keys, np.asarray(LOSSES.index(loss)))), 0.0
-    for t in range(GENERATIONS):
+    for t in range(count):
         z, losses, ours = jax.tree.map(lambda leaf, t=t: leaf[t], run)
         peer.tell(z, losses)
         near(ours.mean, peer.es.mean)
@@ -126,6 +127,12 @@ def follow(options, loss, n, size, root="symmetric"):
         # Once C has grown or shrunk by 2^16, ours moves that power of two into sigma.
         unit = 2.0 ** np.round(np.log2(ours.sigma / peer.es.sigma))
         yield ours, peer.es, unit
+
+
+@jax.jit
+def seen(state):
+    """Standard deviations of the coordinates."""
+    return state.sigma * state.shape.deviations
 
 
 def many_or_few(function):
@@ -161,6 +168,23 @@ def test_standard_deviations_of_the_coordinates_are_pycmas(loss):
     for state, peer, unit in follow(options, loss, 8, 10):
         near(state.sigma / unit, peer.sigma)
         near(state.shape.covariance * unit**2, peer.sm.C)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
+@pytest.mark.parametrize("stds", [np.ones(8), np.logspace(-1, 1, 8)], ids=["plain", "stds"])
+def test_least_standard_deviations_are_pycmas(loss, stds, diagonal):
+    """From the first generation on: half of them are above the first radius of 0.05, and all are reached."""
+    least = 0.05 * np.logspace(-1, 1, 8)[::-1]
+    options = {"CMA_active": True, "CMA_diagonal": diagonal, "CMA_stds": stds, "minstd": least}
+    for state, peer, unit in follow(options, loss, 8, 10, count=60):
+        near(state.sigma / unit, peer.sigma)
+        deviations = seen(state)
+        near(deviations, peer.stds)
+        assert np.all(deviations >= least * (1 - 1e-12))
+        if not diagonal:
+            near(state.shape.covariance * unit**2, peer.sm.C)
+    assert np.sum(deviations <= least * (1 + 1e-12)) > 0
 
 
 @pytest.mark.parametrize("n", [2, 8, 20])
