@@ -18,8 +18,10 @@ class CMAES(CMA):
 
     Constants and defaults are those of pycma 4.5, but: populations below six are not mirrored by default, no scale
     moves from an ill-conditioned C into the coordinates (`conditioncov_alleviate`), nor half of a very large sigma into
-    C, which starts as the identity itself; tied members share their weight; and sigma follows its path in any
-    dimension, where pycma compares two points along the mean's last step from n = 300 on.
+    C, which starts as the identity itself; a power of two moves from C, or from the scales of `diagonal`, to sigma once
+    the longest axis has left 2^-16 to 2^16, and `tolupsigma` sees it; `tolfacupx` counts from deviations that `min_std`
+    has widened; tied members share their weight; and sigma follows its path in any dimension, where pycma compares two
+    points along the mean's last step from n = 300 on.
 
     Parameters
     ----------

@@ -37,7 +37,12 @@ Found: TypeAlias = dict[str, Bool[Array, ""]]
 
 
 class Tolerances(eqx.Module):
-    """pycma's options of these names, with its defaults; a zero (an infinity, for those that bound growth) never stops.
+    """pycma's options of these names, with its defaults.
+
+    At zero `tolfun`, `tolfunhist`, `tolx` and `tolstagnation` never stop, and `tolxstagnation` only where the mean does
+    not move at all. `tolfacupx`, `tolupsigma`, `tolconditioncov`, `tolflatfitness` and `maxiter` never stop at
+    infinity; at zero they stop as soon as they can, where pycma takes a zero of `tolupsigma` or `tolconditioncov` for
+    never. `noeffectcoord` and `noeffectaxis` have no number.
 
     `tolfailed` is not pycma's, whose losses of failed members are infinite, and so flat. Its
     `tolfunrel`, by default off, is not here, and `tolx` asks of the path's size what pycma asks of its value.

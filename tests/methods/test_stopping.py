@@ -1,5 +1,6 @@
 """Stopping against pycma 4.5: told the same members, both stop in the same generation for the same reason."""
 
+import dataclasses
 from functools import partial
 
 import cma
@@ -13,7 +14,7 @@ from laws.programs import ask, init, members, numeric, program, tell
 import evolve
 from evolve import CMAES, LMMAES, MAES, SepCMAES, Tolerances
 from evolve.core import Problem
-from evolve.methods.stopping import REASONS, Trail, limit, patience, quantiles
+from evolve.methods.stopping import REASONS, Spread, Trail, limit, patience, quantiles
 
 N = 4
 
@@ -228,6 +229,38 @@ def test_long_histories_are_thinned():
 def test_tolerances_are_checked():
     with pytest.raises(ValueError, match=r"Tolerances: tolfun is -1.0; it must be at least 0"):
         Tolerances(tolfun=-1.0)
+
+
+NEVER = {name: 0.0 for name in ("tolfun", "tolfunhist", "tolx", "tolstagnation", "tolxstagnation")}
+NEVER |= {name: np.inf for name in ("tolfacupx", "tolupsigma", "tolconditioncov", "tolflatfitness", "maxiter")}
+
+
+@pytest.mark.parametrize("options", [{}, NEVER], ids=["default", "never"])
+def test_each_tolerance_has_a_number_that_never_stops(options):
+    """After 2000 flat generations of a mean that creeps, deviations have vanished, or grown without end."""
+    assert set(NEVER) == {field.name for field in dataclasses.fields(Tolerances)}
+
+    @jax.jit
+    def found(tolerances):
+        zeros, ones, huge = jnp.zeros(2), jnp.ones(2), jnp.full(2, 1e30)
+
+        def generation(t, trail):
+            return trail.after(jnp.zeros(4), 1e-12 * t * ones, t, tolerances.tolxstagnation)
+
+        trail = jax.lax.fori_loop(0, 2000, generation, Trail.start(zeros, ones, 6))
+        narrow = Spread(zeros, zeros, zeros).found(tolerances, ones)
+        wide = Spread(zeros, huge, axes=jnp.asarray([1.0, 1e-30]), creep=huge[0]).found(tolerances, ones)
+        either = {name: narrow.get(name, False) | held for name, held in wide.items()}
+        return either | trail.found(tolerances, jnp.asarray(2000), 2, 6, 6)
+
+    held = {name for name, each in found(numeric(Tolerances(**options))).items() if each}
+    assert held & set(NEVER) == (set() if options else set(NEVER))
+
+
+@pytest.mark.parametrize("name", [name for name, number in NEVER.items() if number == np.inf])
+def test_those_whose_number_is_an_infinity_stop_at_once_at_zero(name):
+    result = evolve.run(Sphere(0.0), CMAES(stopping=Tolerances(**NEVER | {name: 0.0})), evaluations=1000)
+    assert (result.reason, result.evaluations) == (name, 6)
 
 
 def test_a_million_parameters_have_a_trail_that_can_be_counted():
