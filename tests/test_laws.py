@@ -140,22 +140,32 @@ def test_increasing_transformations_leave_the_run_bit_identical(name, factor, po
 @example(power=-6.0, seed=0)
 @example(power=6.0, seed=0)
 def test_scaling_problem_start_and_radius_scales_the_run(name, power, seed):
-    """No unit of length is special: sigma is all that knows one, and lengths are all that scales."""
-    optimizer, factor, seen = ROWS[name].optimizer, 2.0**power, []
-    wide = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * factor if _is_sigma(path) else leaf, optimizer)
-    for scale, own in ((1.0, optimizer), (factor, wide)):
-        plain = landscape("ellipsoid")
-        problem = landscape("ellipsoid", scale=scale, start=plain.start * scale)
-        state, key = begin(own, problem, seed)
-        state, losses = advance(own, problem, state, key, 8)
-        found, status = look(own, state)
-        lengths = found, members(ask(own, state, key)), {k: status.pop(k) for k in ("sigma", "axis") if k in status}
-        seen.append((losses, status, jax.tree.map(lambda leaf, scale=scale: leaf / scale, lengths)))
-    close(seen[1], seen[0], 1e-8)
+    """No unit of length is special: some options know one, and lengths are all that scales."""
+    plain, scaled = (_scaled(ROWS[name].optimizer, factor, seed, 8) for factor in (1.0, 2.0**power))
+    close(scaled, plain, 1e-8)
 
 
-def _is_sigma(path) -> bool:
-    return jax.tree_util.keystr(path[-1:]) == ".sigma"
+@each("scale")
+@pytest.mark.parametrize("factor", [2.0**-30, 2.0**30])
+def test_in_single_precision_a_power_of_two_scales_the_run_to_the_bit(name, factor):
+    """No length is absolute, or leaves the range that has all digits."""
+    same_bits(_scaled(ROWS[name].optimizer, factor, 0, 60), _scaled(ROWS[name].optimizer, 1.0, 0, 60))
+
+
+def _scaled(optimizer, scale, seed, generations):
+    """Losses, ratios, and lengths in units of the scale, of a run whose problem, start and options have it."""
+    own = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * scale if _is_length(path) else leaf, optimizer)
+    problem = landscape("ellipsoid", scale=scale)
+    problem = eqx.tree_at(lambda p: p.start, problem, problem.start * scale)
+    state, key = begin(own, problem, seed)
+    state, losses = advance(own, problem, state, key, generations)
+    found, status = look(own, state)
+    lengths = found, members(ask(own, state, key)), {k: status.pop(k) for k in ("sigma", "axis") if k in status}
+    return jax.device_get(losses), status, jax.tree.map(lambda leaf: leaf / scale, lengths)
+
+
+def _is_length(path) -> bool:
+    return jax.tree_util.keystr(path[-1:]) in (".sigma", ".max_speed", ".tolx", ".tolxstagnation")
 
 
 @pytest.mark.usefixtures("x64")

@@ -43,7 +43,8 @@ class Row(NamedTuple):
         Forward passes in which it reaches the target of `GOALS`, or the reason why it cannot within `PATIENCE`.
     claims
         "ranks": only the order of losses counts. "rotation": no axis is special. "places": of tied members one
-        is kept, so that ties are decided by place instead of being shared. "scale": sigma is its only length.
+        is kept, so that ties are decided by place instead of being shared. "scale": sigma, the largest speed and
+        tolerances of parameters are its only lengths.
     """
 
     optimizer: Optimizer
@@ -69,7 +70,7 @@ ROWS: dict[str, Row] = {
     "OpenES": Row(OpenES(16, 0.01, 0.01), 3500, STEEP, 12_000, "ranks"),
     "OpenES low-rank": Row(OpenES(16, 0.01, 0.01, Antithetic(LowRank(1))), 3500, STEEP, 12_000, "ranks"),
     "OpenES sparse": Row(OpenES(16, 0.01, 0.01, SIGNS), 3500, STEEP, 12_000, "ranks"),
-    "PGPE": Row(PGPE(16, 0.03, max_speed=0.02, momentum=0.7), 2500, AXES, 8500, "ranks"),
+    "PGPE": Row(PGPE(16, 0.03, max_speed=0.02, momentum=0.7), 2500, AXES, 8500, "ranks scale"),
     "PGPE adam": Row(PGPE(16, 0.1, update=optax.adam(0.02), shaping=z_score), 1900, AXES, 42_000),
     "ARS": Row(ARS(16, 0.01, 0.01), 2500, STEEP, 20_000, "rotation"),
     "ARS top low-rank": Row(ARS(16, 0.01, 0.01, Antithetic(LowRank(1)), TopPairs(0.5)), 2000, STEEP, 12_000),
