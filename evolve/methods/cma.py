@@ -4,6 +4,7 @@ from typing import Literal
 
 import equinox as eqx
 
+from evolve.core.checks import check_flags
 from evolve.methods.cma_parameters import Rates
 from evolve.methods.covariance import Factors, Shape
 from evolve.methods.distribution import CMA
@@ -66,6 +67,7 @@ class CMAES(CMA):
     root: Literal["symmetric", "cholesky"] = eqx.field(static=True, default="symmetric")
 
     def __check_init__(self) -> None:
+        check_flags(self, diagonal=self.diagonal)
         if self.root not in ("symmetric", "cholesky"):
             raise ValueError(f"CMAES: root is {self.root!r}; it must be 'symmetric' or 'cholesky'.")
         if self.diagonal and self.root != "symmetric":

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from evolve.core.checks import check_population, check_positive
+from evolve.core.checks import check_flags, check_population, check_positive
 from evolve.core.optimizer import Growing
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
@@ -57,6 +57,7 @@ class CMA(Growing):
 
     def __check_init__(self) -> None:
         check_positive(self, schedules=False, sigma=self.sigma)
+        check_flags(self, active=self.active, mirrored=self.mirrored, elitist=self.elitist)
         if self.population is not None:
             check_population(self, self.population, group=2 if self.mirrored else 1)
         for option in ("stds", "min_std"):

@@ -40,12 +40,12 @@ class Tolerances(eqx.Module):
     """pycma's options of these names, with its defaults.
 
     At zero `tolfun`, `tolfunhist`, `tolx` and `tolstagnation` never stop, and `tolxstagnation` only where the mean does
-    not move at all. `tolfacupx`, `tolupsigma`, `tolconditioncov`, `tolflatfitness` and `maxiter` never stop at
-    infinity; at zero they stop as soon as they can, where pycma takes a zero of `tolupsigma` or `tolconditioncov` for
-    never. `noeffectcoord` and `noeffectaxis` have no number.
+    not move at all. `tolfacupx`, `tolupsigma`, `tolconditioncov`, `tolflatfitness`, `maxiter` and `tolfailed` never
+    stop at infinity; at zero they stop as soon as they can, where pycma takes a zero of `tolupsigma` or
+    `tolconditioncov` for never. `noeffectcoord` and `noeffectaxis` have no number.
 
-    `tolfailed` is not pycma's, whose losses of failed members are infinite, and so flat. Its
-    `tolfunrel`, by default off, is not here, and `tolx` asks of the path's size what pycma asks of its value.
+    pycma's `tolfunrel`, by default off, is not here, and `tolx` asks of the path's size what pycma asks of its value.
+    `tolfailed` is none of pycma's, to which failed members are equally bad ones.
     A method leaves out what it has no use for, and says so.
 
     Parameters
@@ -194,6 +194,7 @@ class Trail(eqx.Module):
             "tolstagnation": self._stagnates(tolerances.tolstagnation * patience(n, size), generation, n, size),
             "tolxstagnation": generation - self.moved > _rest(generation),
             "tolflatfitness": self.flat > tolerances.tolflatfitness,
+            "tolfailed": self.failed > tolerances.tolfailed,
         }
 
     def _stagnates(self, tol: Any, generation: Int[Array, ""], n: int, size: Any) -> Bool[Array, ""]:
@@ -250,8 +251,8 @@ def reason(
     """
     found = trail.found(tolerances, generation, spread.mean.shape[0], size, first)
     found |= spread.found(tolerances, trail.first)
-    begun = {name: held & (generation > 0) for name, held in found.items()}
-    return code(begun | {"tolfailed": trail.failed > tolerances.tolfailed})
+    # All but one ask about generations that taught something.
+    return code({name: held & ((generation > 0) | (name == "tolfailed")) for name, held in found.items()})
 
 
 def quantiles(losses: Float[Array, " size"], first: Int[Array, " size"], count: Any) -> Float[Array, " four"]:

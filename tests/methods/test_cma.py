@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws.programs import ask, init, members, numeric, program, start, tell
+from laws.tools import COUNTS, same_bits
 
 from evolve import CMAES, LMMAES, MAES, SepCMAES
 from evolve.core import Stored
@@ -168,6 +169,13 @@ def test_a_root_that_cannot_be_is_refused(options, error):
         CMAES(**options)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("option", ["active", "mirrored", "elitist", "diagonal"])
+def test_what_is_neither_true_nor_false_is_refused(option):
+    with pytest.raises(TypeError, match=f"CMAES: {option} is 'no'; it must be True or False"):
+        CMAES(**{option: "no"})
+
+
 @pytest.mark.parametrize("kind", [CMAES, Cholesky, partial(CMAES, diagonal=True), SepCMAES, MAES, LMMAES])
 def test_the_least_deviation_holds_in_the_first_generation_of_each_run(kind):
     """And growing to it is no growth: `tolfacupx` counts from there."""
@@ -202,7 +210,7 @@ def test_a_mean_that_overflows_is_not_learned(kind):
     population = ask(optimizer, state, jax.random.key(1))
     losses = -np.sum(np.asarray(population.stored), axis=1)
     told = tell(optimizer, state, population, losses.astype(float))
-    jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, (told, state)))
+    same_bits(*map(jax.device_get, (told, state)), COUNTS)
     back = tell(optimizer, state, population, -losses.astype(float))
     assert np.all(np.asarray(back.mean) < np.asarray(state.mean).max())
 
@@ -224,7 +232,7 @@ def test_a_subclass_that_learns_something_more_is_asked_and_guarded():
     np.testing.assert_array_equal(mine.sigma, 2 * theirs.sigma)
     np.testing.assert_array_equal(mine.shape.covariance, theirs.shape.covariance)
     failed = tell(doubling, state, population, np.full(8, np.nan))
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(failed), jax.device_get(state))
+    same_bits(*map(jax.device_get, (failed, state)), COUNTS)
 
 
 class Lazy(CMAES):

@@ -14,7 +14,7 @@ from laws.programs import ask, init, members, numeric, program, tell
 import evolve
 from evolve import CMAES, LMMAES, MAES, SepCMAES, Tolerances
 from evolve.core import Problem
-from evolve.methods.stopping import REASONS, Spread, Trail, limit, patience, quantiles
+from evolve.methods.stopping import REASONS, Spread, Trail, limit, missed, patience, quantiles
 
 N = 4
 
@@ -232,12 +232,16 @@ def test_tolerances_are_checked():
 
 
 NEVER = {name: 0.0 for name in ("tolfun", "tolfunhist", "tolx", "tolstagnation", "tolxstagnation")}
-NEVER |= {name: np.inf for name in ("tolfacupx", "tolupsigma", "tolconditioncov", "tolflatfitness", "maxiter")}
+COUNTED = "tolfacupx", "tolupsigma", "tolconditioncov", "tolflatfitness", "maxiter", "tolfailed"
+NEVER |= {name: np.inf for name in COUNTED}
 
 
 @pytest.mark.parametrize("options", [{}, NEVER], ids=["default", "never"])
 def test_each_tolerance_has_a_number_that_never_stops(options):
-    """After 2000 flat generations of a mean that creeps, deviations have vanished, or grown without end."""
+    """After 2000 flat generations of a mean that creeps, and as many that fail.
+
+    Deviations have vanished, or grown without end.
+    """
     assert set(NEVER) == {field.name for field in dataclasses.fields(Tolerances)}
 
     @jax.jit
@@ -248,6 +252,7 @@ def test_each_tolerance_has_a_number_that_never_stops(options):
             return trail.after(jnp.zeros(4), 1e-12 * t * ones, t, tolerances.tolxstagnation)
 
         trail = jax.lax.fori_loop(0, 2000, generation, Trail.start(zeros, ones, 6))
+        trail = jax.lax.fori_loop(0, 2000, lambda _, trail: missed(trail), trail)
         narrow = Spread(zeros, zeros, zeros).found(tolerances, ones)
         wide = Spread(zeros, huge, axes=jnp.asarray([1.0, 1e-30]), creep=huge[0]).found(tolerances, ones)
         either = {name: narrow.get(name, False) | held for name, held in wide.items()}
@@ -257,9 +262,10 @@ def test_each_tolerance_has_a_number_that_never_stops(options):
     assert held & set(NEVER) == (set() if options else set(NEVER))
 
 
-@pytest.mark.parametrize("name", [name for name, number in NEVER.items() if number == np.inf])
+@pytest.mark.parametrize("name", COUNTED)
 def test_those_whose_number_is_an_infinity_stop_at_once_at_zero(name):
-    result = evolve.run(Sphere(0.0), CMAES(stopping=Tolerances(**NEVER | {name: 0.0})), evaluations=1000)
+    loss = np.nan if name == "tolfailed" else 0.0
+    result = evolve.run(Sphere(loss), CMAES(stopping=Tolerances(**NEVER | {name: 0.0})), evaluations=1000)
     assert (result.reason, result.evaluations) == (name, 6)
 
 
