@@ -4,13 +4,14 @@ from evolve.core.estimator import Estimator, EstimatorState
 from evolve.core.evaluation import graded
 from evolve.core.lowrank import Factored
 from evolve.core.noise import Averaged, CommonRandomNumbers, IndependentNoise
-from evolve.core.optimizer import Graded, Optimizer
+from evolve.core.optimizer import Graded, Growing, Optimizer
 from evolve.core.perturbation import Antithetic, Gaussian, Law, LowRank, Perturbation, Rademacher, Sparse
 from evolve.core.population import Directions, Drawn, Population, Stored, StoredPairs
 from evolve.core.problem import Problem, required, wrap
 from evolve.core.schedule import Cosine, Exponential, Linear, Power
 from evolve.core.shaping import Elite, TopPairs, by_rank, centered_ranks, difference, recombination, z_score
 from evolve.core.trees import Geometry
+from evolve.core.wrapper import Wrapper
 
 __all__ = [
     "Antithetic",
@@ -27,6 +28,7 @@ __all__ = [
     "Gaussian",
     "Geometry",
     "Graded",
+    "Growing",
     "IndependentNoise",
     "Law",
     "Linear",
@@ -41,6 +43,7 @@ __all__ = [
     "Stored",
     "StoredPairs",
     "TopPairs",
+    "Wrapper",
     "by_rank",
     "centered_ranks",
     "difference",

@@ -132,7 +132,8 @@ def check_edges(owner: Any, low: Any, high: Any, apart: bool = False, finite: bo
                 raise ValueError(f"{_name(owner)}: {option} is {edge[wrong][0]}; it must be {allowed}.")
     for pair in _meeting(low, high):
         edges = [known for leaf in pair for known in _known(owner, "an edge", leaf, schedules=False)]
-        if len(edges) < 2 or not _broadcast(*edges):
+        # Of other shapes an axis may be that of a sweep: which one, only the parameters can tell.
+        if len(edges) < 2 or not (edges[0].shape == edges[1].shape or 0 in (edges[0].ndim, edges[1].ndim)):
             continue
         below, above = np.broadcast_arrays(*edges)
         wrong = below >= above if apart else below > above
@@ -211,15 +212,6 @@ def _meeting(low: Any, high: Any) -> list[tuple[Any, Any]]:
 def _children(tree: Any) -> tuple[list[Any], Any]:
     """The subtrees of its root, and what the root is."""
     return jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)
-
-
-def _broadcast(*arrays: np.ndarray) -> bool:
-    """Whether shapes broadcast against each other."""
-    try:
-        np.broadcast_shapes(*(array.shape for array in arrays))
-    except ValueError:
-        return False
-    return True
 
 
 def _name(owner: Any) -> str:

@@ -4,8 +4,8 @@ A shaping is a function of the losses, shape (n,), non-finite for failed members
 that `combine(weights) / scale` points uphill: a member with a high loss has a high weight. Tied members share
 the mean of their places' weights, and a failed member ranks worst.
 
-Of a population that may grow only the first members are in use, as many as a second argument says; the losses of the
-others are infinite, and they weigh nothing. A shaping that is used where nothing grows needs no second argument.
+Of a population that may grow only the first members are in use, as many as a second argument, `count`, says; the losses
+of the others are infinite, and they weigh nothing. A shaping that is used where nothing grows needs no `count`.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,10 @@
 """A method around another."""
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import equinox as eqx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_kind
@@ -17,6 +17,7 @@ class Wrapper(Growing):
     """What it does not change is the method's own, whose state is the field `inner` of its state."""
 
     any_oracle: ClassVar[bool] = True  # whether the method may also be one that learns from gradients
+    handles_noise: ClassVar[bool] = False  # whether it is for noisy losses
 
     optimizer: Optimizer
 
@@ -54,15 +55,16 @@ class Wrapper(Growing):
 
     def failed(self, state: State, population: Population) -> State:
         """As the method has it."""
-        return dataclasses.replace(state, inner=self.optimizer.failed(state.inner, population))
+        return _with_inner(state, self.optimizer.failed(state.inner, population))
 
     def widened(self, state: State, factor: Float[Array, ""]) -> State:
         """The method's."""
-        return dataclasses.replace(state, inner=self.optimizer.widened(state.inner, factor))
+        return _with_inner(state, self.optimizer.widened(state.inner, factor))
 
     def under_noise(self) -> Optimizer:
         """Around the method for noisy losses."""
-        return dataclasses.replace(self, optimizer=self.optimizer.under_noise())
+        inner = self.optimizer.under_noise()
+        return self if inner is self.optimizer else eqx.tree_at(lambda wrapper: wrapper.optimizer, self, inner)
 
     def takes_turns(self, state: State) -> bool:
         """Where the method does."""
@@ -107,6 +109,11 @@ class Wrapper(Growing):
                 f"{own}: the population of {name} cannot grow; put it inside instead: {own}(Restarts({name}(...)))."
             )
         return self.optimizer
+
+
+def _with_inner(state: State, inner: State) -> State:
+    """The state of a wrapper, whatever kind of tree it is, around another one of the method's."""
+    return state if inner is state.inner else eqx.tree_at(lambda state: state.inner, state, inner)
 
 
 def within(optimizer: Any) -> Iterator[Optimizer]:

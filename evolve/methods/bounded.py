@@ -113,12 +113,18 @@ class Bounded(Wrapper):
 
     def learn(self, state: Any, population: Population, losses: Float[Array, " size"]) -> Any:
         """What the method learns of the members that it asked for."""
-        return self.learn_if(state, population, losses, True)
+        return self._told(state, population, losses, True)
 
     def learn_if(
         self, state: Any, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> Any:
         """The method's, told of the members that it asked for."""
+        own = type(self).learn is not Bounded.learn  # a subclass's
+        return (super().learn_if if own else self._told)(state, population, losses, some)
+
+    def _told(
+        self, state: Any, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
+    ) -> Any:
         inner = self._own(state, population)
         return dataclasses.replace(state, inner=self.optimizer.learn_if(state.inner, inner, losses, some))
 

@@ -133,7 +133,7 @@ class CMA(Growing):
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> CMAState:
         """Mean, paths, step size and shape, where some member succeeded."""
-        if type(self).learn is not CMA.learn or type(self).answer is not CMA.answer:
+        if any(getattr(type(self), name) is not getattr(CMA, name) for name in ("learn", "failed", "answer")):
             return super().learn_if(state, population, losses, some)
         # Asked where it is made, a matrix that stays as it is is not copied: that would be a third of the time.
         return self._learned(state, population, losses, some)

@@ -69,7 +69,7 @@ class PGPE(Natural):
         the paper, which shrinks with the standard deviations.
     shaping
         Losses to weights: a function such as `centered_ranks`; where populations grow (`Restarts`), of the losses and
-        of how many members are in use.
+        of `count`, how many members are in use.
     stopping
         As in `SNES`: by default never. `ClipUp` takes steps of one length, which end in `tolstagnation`.
 
@@ -111,8 +111,8 @@ class PGPE(Natural):
         del key
         if growth is not None and not _counts(self.shaping):
             raise TypeError(
-                f"PGPE: shaping is {self.shaping!r}; for a population that grows it must take, after the losses, how"
-                " many members are in use, as centered_ranks does."
+                f"PGPE: shaping is {self.shaping!r}; for a population that grows it must take count, how many members"
+                " are in use, beside the losses, as centered_ranks does."
             )
         normal = Diagonal.around(geometry, start, sigma, growth)
         normal = normal.watching(self.stopping, self.default_size(geometry.size))
@@ -173,7 +173,7 @@ class PGPE(Natural):
             return self.shaping(losses)
 
         def shaped(losses: Array, count: Any) -> Float[Array, " size"]:
-            return jnp.pad(self.shaping(losses, count), (0, population.size - len(losses)))
+            return jnp.pad(self.shaping(losses, count=count), (0, population.size - len(losses)))
 
         return population.brief(shaped, losses, population.count)
 
@@ -187,7 +187,7 @@ class PGPE(Natural):
 def _counts(shaping: Shaping) -> bool:
     """Whether it may be told how many members are in use."""
     try:
-        inspect.signature(shaping).bind(None, None)
+        inspect.signature(shaping).bind(None, count=None)
     except TypeError:
         return False
     except ValueError:  # it does not say what it takes

@@ -16,7 +16,7 @@ from evolve.core.population import Population
 from evolve.core.refresh import refresh
 from evolve.core.shaping import places
 from evolve.core.trees import Geometry, Params, begin, fitted, float_dtype, select
-from evolve.core.wrapper import Wrapper
+from evolve.core.wrapper import Wrapper, within
 from evolve.methods.stopping import quantiles
 
 Start = Callable[[PRNGKeyArray, Params], Params]
@@ -76,8 +76,9 @@ class Restarts(Optimizer):
     start
         Where a run starts: a function of (key, first start), such as `Uniform(-4, 4)`; by default where the first did.
     noisy
-        Whether losses are noisy, as `run` and `UncertaintyHandling` know by themselves. The best member is then luck,
-        and the answer is the method's own, of the run that ended with the lowest median of a generation's losses.
+        Whether losses are noisy, which `run` and `UncertaintyHandling`, inside or around, tell by themselves
+        (`under_noise`). The best member is then luck, and the answer is the method's own, of the run that ended with
+        the lowest median of a generation's losses.
 
     The populations of "ipop" and "bipop" are drawn, evaluated and summed a few at a time, so that one program serves
     them all and a small one costs little; the method must be `Growing` (the CMA-ES family, `XNES`, `SNES`, `CRFMNES`,
@@ -140,16 +141,23 @@ class Restarts(Optimizer):
 
     def learn(self, state: RestartsState, population: Population, losses: Float[Array, " size"]) -> RestartsState:
         """What the run learns; where that was its last generation, the next run begins."""
-        return self.learn_if(state, population, losses, True)
+        return self._told(state, population, losses, True)
 
     def learn_if(
         self, state: RestartsState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> RestartsState:
         """The method's; a generation of which no member succeeded belongs to the run as any other."""
+        own = type(self).learn is not Restarts.learn  # a subclass's
+        return (super().learn_if if own else self._told)(state, population, losses, some)
+
+    def _told(
+        self, state: RestartsState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
+    ) -> RestartsState:
         inner = self.optimizer.learn_if(state.inner, population, losses, some)
-        if self.noisy:
-            middle = population.brief(_median, losses, population.used).astype(state.level.dtype)
-            return self._after(dataclasses.replace(state, inner=inner, level=middle), population)
+        if self._noisy:
+            middle = population.brief(_median, losses).astype(state.level.dtype)
+            level = jnp.where(jnp.isfinite(middle), middle, state.level)
+            return self._after(dataclasses.replace(state, inner=inner, level=level), population)
         place, best_loss = population.brief(lambda losses: (jnp.argmin(losses), jnp.min(losses)), losses)
         best_loss = best_loss.astype(state.best_loss.dtype)
         best = population.member_if(best_loss < state.best_loss, place, state.best)
@@ -170,7 +178,7 @@ class Restarts(Optimizer):
 
     def answer(self, state: RestartsState) -> Params:
         """The best member of all runs; where losses are noisy, the method's answer of the best run."""
-        if self.noisy:
+        if self._noisy:
             return self._settled(state)[0]
         return select(jnp.isfinite(state.best_loss), state.best, self.optimizer.answer(state.inner))
 
@@ -185,6 +193,10 @@ class Restarts(Optimizer):
     def more(self, state: RestartsState) -> Int[Array, ""]:
         """The method's."""
         return self.optimizer.more(state.inner)
+
+    @property
+    def _noisy(self) -> bool:
+        return self.noisy or any(isinstance(one, Wrapper) and one.handles_noise for one in within(self.optimizer))
 
     def _after(self, state: RestartsState, population: Population) -> RestartsState:
         """With one more generation of the run, or at the beginning of the next one."""
@@ -202,7 +214,7 @@ class Restarts(Optimizer):
 
     def _again(self, state: RestartsState, key: PRNGKeyArray) -> RestartsState:
         """The next run (pycma 4.5, `fmin2`)."""
-        if self.noisy:
+        if self._noisy:
             best, best_loss = self._settled(state)
             state = dataclasses.replace(state, best=best, best_loss=best_loss)
         key = draws.fold_in(key, 2**31 - 1)  # none of the members', which are numbered from 0
@@ -245,9 +257,9 @@ class Restarts(Optimizer):
         return self.optimizer.default_size(n) if isinstance(self.optimizer, Growing) else 1
 
 
-def _median(losses: Float[Array, " size"], used: Any) -> Float[Array, ""]:
-    """Of the members in use; a failed one is worst."""
-    return quantiles(losses, places(losses, used)[0], used)[1]
+def _median(losses: Float[Array, " size"]) -> Float[Array, ""]:
+    """Of those that are finite; infinite where none is."""
+    return quantiles(losses, places(losses)[0], jnp.maximum(jnp.sum(jnp.isfinite(losses)), 1))[1]
 
 
 def _stops(optimizer: Optimizer) -> bool:

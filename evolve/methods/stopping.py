@@ -226,8 +226,12 @@ def relaxed(optimizer: Any, change: Callable[[Tolerances], Tolerances]) -> Any:
     """The optimizer with its tolerances changed, or those of the method that it is a wrapper of."""
     own, inner = getattr(optimizer, "stopping", None), getattr(optimizer, "optimizer", None)
     if isinstance(own, Tolerances):
-        return dataclasses.replace(optimizer, stopping=change(own))
-    return optimizer if inner is None else dataclasses.replace(optimizer, optimizer=relaxed(inner, change))
+        return eqx.tree_at(lambda method: method.stopping, optimizer, change(own))
+    return (
+        optimizer
+        if inner is None
+        else eqx.tree_at(lambda wrapper: wrapper.optimizer, optimizer, relaxed(inner, change))
+    )
 
 
 def check_stopping(owner: Any, tolerances: Tolerances | None) -> None:

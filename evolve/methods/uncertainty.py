@@ -69,6 +69,7 @@ class UncertaintyHandling(Wrapper):
     """
 
     any_oracle: ClassVar[bool] = False
+    handles_noise: ClassVar[bool] = True
 
     most: Scalar = 30
     reevaluated: int | None = eqx.field(static=True, default=None)
@@ -105,7 +106,7 @@ class UncertaintyHandling(Wrapper):
 
     def learn(self, state: UncertaintyState, population: Population, losses: Float[Array, " size"]) -> UncertaintyState:
         """What the method learns from means, after the ranks of both evaluations were compared."""
-        return self.learn_if(state, population, losses, True)
+        return self._told(state, population, losses, True)
 
     def learn_if(
         self,
@@ -115,6 +116,21 @@ class UncertaintyHandling(Wrapper):
         some: Bool[Array, ""] | bool,
     ) -> UncertaintyState:
         """The method's, of means; where no member succeeded, the ranks say nothing either."""
+        own = type(self).learn is not UncertaintyHandling.learn  # a subclass's
+        return (super().learn_if if own else self._told)(state, population, losses, some)
+
+    def failed(self, state: UncertaintyState, population: Population) -> UncertaintyState:
+        """As the method has it."""
+        inner = self._method.failed(state.inner, self._own(state, population))
+        return dataclasses.replace(state, inner=inner)
+
+    def _told(
+        self,
+        state: UncertaintyState,
+        population: Population,
+        losses: Float[Array, " size"],
+        some: Bool[Array, ""] | bool,
+    ) -> UncertaintyState:
         inner = self._own(state, population)
         copies = self._copies(inner)
         second = jax.lax.dynamic_slice(losses, (inner.used,), (copies,))

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 2
 
 

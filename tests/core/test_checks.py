@@ -93,7 +93,7 @@ def test_what_is_no_count(value):
 CROSSING = [
     (4, -4),
     (np.float32(4.0), jnp.full(2, -4)),
-    (np.asarray([-9.0, 4.0]), np.asarray([[5.0], [-4.0]])),
+    (np.asarray([-9.0, 4.0]), np.asarray([5.0, -4.0])),
     ({"a": -9.0, "b": 4.0}, -4.0),
     (4.0, {"a": 9.0, "b": jnp.asarray([7.0, -4.0], jnp.bfloat16)}),
     # Neither is as deep as the other everywhere.
@@ -106,6 +106,11 @@ CROSSING = [
 def test_edges_that_cross(low, high, apart):
     with pytest.raises(ValueError, match=r"Toy: low is 4.0 where high is -4.0; it must (be below|not be above)\."):
         check_edges(OWNER, low, high, apart=apart)
+
+
+def test_edges_of_other_shapes_may_be_those_of_a_sweep():
+    """Two boxes of two coordinates, whose lower edges are one number each: that is not known before the parameters."""
+    check_edges(OWNER, jnp.asarray([-1.0, 3.0]), jnp.asarray([[0.0, 0.0], [5.0, 5.0]]), apart=True)
 
 
 @pytest.mark.parametrize("value", [3, {"a": np.full(2, 3.0), "b": 3}])

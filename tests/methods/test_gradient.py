@@ -59,6 +59,10 @@ def test_lbfgs_is_optaxs_own_loop_and_finds_scipys_minimum(x64):
         extra += int(optax.tree_utils.tree_get(moments, "num_linesearch_steps"))
         np.testing.assert_allclose(optimizer.answer(state), params, rtol=1e-8)
         assert int(optimizer.extra(state)) == extra
+    # Those of a generation that fails have been made too, and nothing else of it is kept.
+    failing = evolve.minimize(lambda x: jnp.nan * jnp.sum(x), jnp.ones(3), optimizer, evaluations=300)
+    assert failing.failed == failing.generations
+    assert failing.evaluations == failing.generations + int(optimizer.extra(failing.state)) > failing.generations
     found = scipy.optimize.minimize(
         lambda x: jax.value_and_grad(rosenbrock)(jnp.asarray(x)), START, jac=True, method="L-BFGS-B", tol=1e-14
     )
