@@ -178,6 +178,24 @@ class Optimizer(eqx.Module):
         return self.learn_if(state, population, clean, some)
 
 
+class Guarding(Optimizer):
+    """A method that guards what it learns where it learns it, or leaves that to the method inside."""
+
+    @abstractmethod
+    def told(self, state: State, population: Population, losses: Any, some: Bool[Array, ""] | bool) -> State:
+        """The state after a generation: `failed` where no member succeeded; `some` is True where others guard."""
+
+    def learn(self, state: State, population: Population, losses: Any) -> State:
+        """`told` where others guard."""
+        return self.told(state, population, losses, True)
+
+    def learn_if(self, state: State, population: Population, losses: Any, some: Bool[Array, ""] | bool) -> State:
+        """`told`; what a subclass learns in a `learn` of its own is guarded as any method's."""
+        if type(self).learn is not Guarding.learn:
+            return super().learn_if(state, population, losses, some)
+        return self.told(state, population, losses, some)
+
+
 class Growing(Optimizer):
     """A method whose population may be another in every restart of one compiled program."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_edges
-from evolve.core.optimizer import State
+from evolve.core.optimizer import Guarding, State
 from evolve.core.population import Population, Stored
 from evolve.core.trees import Geometry, Params, as_arrays, begin, fitted
 from evolve.core.wrapper import Wrapper, within
@@ -53,7 +53,7 @@ class BoundedState(eqx.Module):
     inner: Any
 
 
-class Bounded(Wrapper):
+class Bounded(Guarding, Wrapper):
     """Keep every coordinate within bounds, for any method that learns from losses.
 
     The method searches without bounds; what it asks for is mapped into the box before it is evaluated, as pycma 4.5
@@ -111,20 +111,10 @@ class Bounded(Wrapper):
         outside = jax.vmap(image.inverse)(geometry.working(members))
         return mapped(self.optimizer.inject(state.inner, inner, outside), image)
 
-    def learn(self, state: Any, population: Population, losses: Float[Array, " size"]) -> Any:
+    def told(
+        self, state: Any, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
+    ) -> Any:
         """What the method learns of the members that it asked for."""
-        return self._told(state, population, losses, True)
-
-    def learn_if(
-        self, state: Any, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
-    ) -> Any:
-        """The method's, told of the members that it asked for."""
-        own = type(self).learn is not Bounded.learn  # a subclass's
-        return (super().learn_if if own else self._told)(state, population, losses, some)
-
-    def _told(
-        self, state: Any, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
-    ) -> Any:
         inner = self._own(state, population)
         return dataclasses.replace(state, inner=self.optimizer.learn_if(state.inner, inner, losses, some))
 

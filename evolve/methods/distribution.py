@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_flags, check_population, check_positive
-from evolve.core.optimizer import Growing
+from evolve.core.optimizer import Growing, Guarding, Optimizer
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, all_finite, begin, fitted, full, keep
@@ -40,7 +40,7 @@ class CMAState(eqx.Module):
     elite: Elite | None  # None where none is kept
 
 
-class CMA(Growing):
+class CMA(Guarding, Growing):
     """Sampling, mean, paths and step size; a variant says which shape it learns, and how fast."""
 
     reasons: ClassVar[tuple[str, ...]] = REASONS
@@ -116,10 +116,6 @@ class CMA(Growing):
         directions = White(tree, z, self.mirrored) if state.shape.keeps_white else plain(tree)
         return Population(center, state.sigma, directions, key, geometry, size)
 
-    def learn(self, state: CMAState, population: Population, losses: Float[Array, " size"]) -> CMAState:
-        """Mean, paths, step size and shape (eqs. 41-47)."""
-        return self._learned(state, population, losses, True)
-
     def failed(self, state: CMAState, population: Population) -> CMAState:
         """As it was; stopping counts it."""
         del population
@@ -132,16 +128,18 @@ class CMA(Growing):
     def learn_if(
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> CMAState:
-        """Mean, paths, step size and shape, where some member succeeded."""
-        if any(getattr(type(self), name) is not getattr(CMA, name) for name in ("learn", "failed", "answer")):
-            return super().learn_if(state, population, losses, some)
-        # Asked where it is made, a matrix that stays as it is is not copied: that would be a third of the time.
-        return self._learned(state, population, losses, some)
+        """Guarded where it is learned, but for a subclass that answers or fails in a way of its own."""
+        if any(getattr(type(self), name) is not getattr(CMA, name) for name in ("failed", "answer")):
+            return Optimizer.learn_if(self, state, population, losses, some)
+        return super().learn_if(state, population, losses, some)
 
-    def _learned(
+    def told(
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> CMAState:
-        """`learn_if`; with `some` True others guard it."""
+        """Mean, paths, step size and shape (eqs. 41-47).
+
+        Guarded where it is made, a matrix that stays as it is is not copied: that would be a third of the time.
+        """
         p, geometry, elite = self._parameters(state), state.geometry, state.elite
         if elite is not None:
             population, losses, elite = *among(elite, state, population, losses), elite.after(population, losses)

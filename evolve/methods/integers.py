@@ -151,11 +151,11 @@ class Integers(Bounded):
         """With no coordinate wider than the method's."""
         return IntegersState(inner, jnp.ones_like(inner.mean))
 
-    def _told(
+    def told(
         self, state: IntegersState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> IntegersState:
         """What the method learns of the members that it drew, the margins kept."""
-        after = super()._told(state, population, losses, some)
+        after = super().told(state, population, losses, some)
         inner, grid = after.inner, self._grid(after.inner.geometry)
         margin = 1 / (len(inner.mean) * population.used) if self.margin is None else self.margin
         deviations = inner.sigma * inner.shape.deviations

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core import draws
 from evolve.core.checks import check_count, check_edges, check_kind
-from evolve.core.optimizer import Growing, Optimizer
+from evolve.core.optimizer import Growing, Guarding, Optimizer
 from evolve.core.population import Population
 from evolve.core.refresh import refresh
 from evolve.core.shaping import places
@@ -61,7 +61,7 @@ class RestartsState(eqx.Module):
     done: Bool[Array, ""]  # no restart is left
 
 
-class Restarts(Optimizer):
+class Restarts(Guarding):
     """Start again where a run has nothing more to find (Auger and Hansen 2005; Hansen 2009).
 
     Parameters
@@ -139,20 +139,13 @@ class Restarts(Optimizer):
         """Into the run that goes on."""
         return self.optimizer.inject(state.inner, population, members)
 
-    def learn(self, state: RestartsState, population: Population, losses: Float[Array, " size"]) -> RestartsState:
-        """What the run learns; where that was its last generation, the next run begins."""
-        return self._told(state, population, losses, True)
-
-    def learn_if(
+    def told(
         self, state: RestartsState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> RestartsState:
-        """The method's; a generation of which no member succeeded belongs to the run as any other."""
-        own = type(self).learn is not Restarts.learn  # a subclass's
-        return (super().learn_if if own else self._told)(state, population, losses, some)
+        """What the run learns; where that was its last generation, the next run begins.
 
-    def _told(
-        self, state: RestartsState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
-    ) -> RestartsState:
+        A generation of which no member succeeded belongs to the run as any other.
+        """
         inner = self.optimizer.learn_if(state.inner, population, losses, some)
         if self._noisy:
             middle = population.brief(_median, losses).astype(state.level.dtype)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_between, check_count
-from evolve.core.optimizer import Growing, Optimizer
+from evolve.core.optimizer import Growing, Guarding, Optimizer
 from evolve.core.population import Population, Stored
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Params, float_dtype
@@ -26,7 +26,7 @@ class UncertaintyState(eqx.Module):
     noise: Float[Array, ""]  # s, the cumulated rank change beyond what is allowed
 
 
-class UncertaintyHandling(Wrapper):
+class UncertaintyHandling(Guarding, Wrapper):
     """Evaluate as often as noise makes necessary, told by how ranks change where members are evaluated twice.
 
     A few members of every generation are evaluated again. Where their ranks change by more than is allowed, the number
@@ -104,33 +104,22 @@ class UncertaintyHandling(Wrapper):
         """Among the method's members; they are evaluated again where they are among the first."""
         return self._twice(state, self.optimizer.inject(state.inner, self._own(state, population), members))
 
-    def learn(self, state: UncertaintyState, population: Population, losses: Float[Array, " size"]) -> UncertaintyState:
-        """What the method learns from means, after the ranks of both evaluations were compared."""
-        return self._told(state, population, losses, True)
-
-    def learn_if(
-        self,
-        state: UncertaintyState,
-        population: Population,
-        losses: Float[Array, " size"],
-        some: Bool[Array, ""] | bool,
-    ) -> UncertaintyState:
-        """The method's, of means; where no member succeeded, the ranks say nothing either."""
-        own = type(self).learn is not UncertaintyHandling.learn  # a subclass's
-        return (super().learn_if if own else self._told)(state, population, losses, some)
-
     def failed(self, state: UncertaintyState, population: Population) -> UncertaintyState:
         """As the method has it."""
         inner = self._method.failed(state.inner, self._own(state, population))
         return dataclasses.replace(state, inner=inner)
 
-    def _told(
+    def told(
         self,
         state: UncertaintyState,
         population: Population,
         losses: Float[Array, " size"],
         some: Bool[Array, ""] | bool,
     ) -> UncertaintyState:
+        """What the method learns from means, after the ranks of both evaluations were compared.
+
+        Where no member succeeded, they say nothing.
+        """
         inner = self._own(state, population)
         copies = self._copies(inner)
         second = jax.lax.dynamic_slice(losses, (inner.used,), (copies,))
