@@ -21,7 +21,7 @@ from evolve.methods.covariance import Shape, Step
 from evolve.methods.gather import drawn_from, gather_some, summed, weigh
 from evolve.methods.injection import Elite, already, among, fitting, injected
 from evolve.methods.mirrored import noise
-from evolve.methods.nes import follow, in_range
+from evolve.methods.nes import follow, in_range, rescaled
 from evolve.methods.stopping import REASONS, Spread, Tolerances, Trail, check_stopping, missed, reason
 
 
@@ -123,7 +123,7 @@ class CMA(Guarding, Growing):
 
     def widened(self, state: CMAState, factor: Float[Array, ""]) -> CMAState:
         """With a longer or shorter step size."""
-        return dataclasses.replace(state, sigma=in_range(state.sigma * factor.astype(state.sigma.dtype)))
+        return dataclasses.replace(state, sigma=rescaled(state.sigma, factor))
 
     def learn_if(
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -17,7 +16,7 @@ from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, begin, float_dtype
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.colored import Growth
-from evolve.methods.nes import in_range
+from evolve.methods.nes import rescaled
 from evolve.methods.stopping import REASONS, Spread, Tolerances, check_stopping
 from evolve.methods.watch import unseen
 
@@ -84,8 +83,7 @@ class Natural(Growing):
 
     def widened(self, state: Any, factor: Float[Array, ""]) -> Any:
         """With longer or shorter deviations."""
-        sigma = jax.tree.map(lambda leaf: in_range(leaf * factor.astype(leaf.dtype)), state.sigma)
-        return dataclasses.replace(state, sigma=sigma)
+        return dataclasses.replace(state, sigma=rescaled(state.sigma, factor))
 
     def more(self, state: Any) -> Int[Array, ""]:
         """The members of a grown population beyond the smallest."""

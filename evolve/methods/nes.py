@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from evolve.core.population import Population
 from evolve.core.shaping import recombination
-from evolve.core.trees import float_dtype
+from evolve.core.trees import Params, float_dtype
 
 
 def selection(population: Population, losses: Float[Array, " size"]) -> Float[Array, " size"]:
@@ -47,6 +47,11 @@ def in_range(sigma: Float[Array, "*any"]) -> Float[Array, "*any"]:
     """What neither underflows nor overflows, however long a plateau lets a standard deviation drift."""
     limits = jnp.finfo(sigma.dtype)
     return jnp.clip(sigma, limits.tiny * 2**12, limits.max / 2**12)
+
+
+def rescaled(sigma: Params, factor: Float[Array, ""]) -> Params:
+    """A tree of standard deviations times a factor, in range."""
+    return jax.tree.map(lambda leaf: in_range(leaf * factor.astype(leaf.dtype)), sigma)
 
 
 def usable(condition: Float[Array, ""], before: Float[Array, ""]) -> Bool[Array, ""]:

@@ -257,8 +257,9 @@ def _median(losses: Float[Array, " size"]) -> Float[Array, ""]:
 
 def _stops(optimizer: Optimizer) -> bool:
     """Whether it may stop by itself, or what it is a wrapper of."""
-    while isinstance(optimizer, Wrapper):
-        if optimizer.reasons != optimizer.optimizer.reasons:
+    for one in within(optimizer):
+        if not isinstance(one, Wrapper):
+            return bool(one.reasons) and getattr(one, "stopping", True) is not None
+        if one.reasons != one.optimizer.reasons:
             return True  # a reason of its own
-        optimizer = optimizer.optimizer
-    return bool(optimizer.reasons) and getattr(optimizer, "stopping", True) is not None
+    return False
