@@ -18,6 +18,7 @@ from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
 from evolve.core.problem import Problem
 from evolve.core.trees import Params, float_dtype, select
+from evolve.run.account import Account
 from evolve.run.budget import FAR
 from evolve.run.compiled import Program, compiled, numeric
 from evolve.run.history import stride
@@ -30,14 +31,14 @@ class Position(eqx.Module):
 
     state: Any
     generation: Int[Array, ""]
-    extra: Int[Array, ""]  # evaluations so far beyond the least a generation: of grown populations, or repeated
+    spent: Account  # evaluations so far of the populations that were asked for
 
     @classmethod
     def start(cls, optimizer: Optimizer, params: Params, key: PRNGKeyArray) -> Self:
         """Before the first generation."""
-        zero = jnp.zeros((), jnp.int32)
+        state, generation = optimizer.init(params, key), jnp.zeros((), jnp.int32)
         # A number that takes its type from its neighbours would come back from a checkpoint with one of its own.
-        return jax.tree.map(_firm, cls(optimizer.init(params, key), zero, zero, **cls._books(params)))
+        return jax.tree.map(_firm, cls(state, generation, Account.of(0), **cls._books(params)))
 
     @classmethod
     def _books(cls, params: Params) -> dict[str, Any]:
@@ -69,7 +70,7 @@ class Task(eqx.Module):
     optimizer: Optimizer
     run_key: Key[Array, "*seeds"]
     target: Float[Array, ""]
-    evaluations: Int[Array, ""]  # that the budget buys, where generations differ in what they cost; else FAR
+    evaluations: Account | None  # that the budget buys; None where counting generations is enough, or nothing limits
     backend: Backend = eqx.field(static=True)
     seeds: int | None = eqx.field(static=True, default=None)
     least: int = eqx.field(static=True, default=1)  # evaluations of a generation; the optimizer may ask for more
@@ -110,14 +111,9 @@ def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry
         loss=low,
         mean=mean.astype(carry.mean.dtype),
         generation=carry.generation + 1,
-        extra=carry.extra + beyond(population),
+        spent=carry.spent.plus(population.evaluations),
         failed=carry.failed + (population.used - count).astype(carry.failed.dtype),
     )
-
-
-def beyond(population: Population) -> Int[Array, ""]:
-    """What a generation costs beyond the least one, in evaluations."""
-    return jnp.asarray(population.evaluations - population.least, jnp.int32)
 
 
 def _summary(told: tuple[Float[Array, " size"], Bool[Array, " size"]]) -> tuple[Array, Array, Array, Array]:
@@ -154,9 +150,9 @@ def due(task: Task, carry: Carry, seen: Seen, until: Any) -> tuple[Bool[Array, "
 
 def _row(task: Task, carry: Carry) -> Row:
     row = {"generation": carry.generation, "loss": carry.loss, "mean": carry.mean, "best": carry.best_loss}
-    row |= {"failed": carry.failed, "extra": carry.extra + task.optimizer.extra(carry.state)}
-    row |= {"more": task.optimizer.more(carry.state)}
-    return row | task.optimizer.status(carry.state)
+    spent = carry.spent.plus(task.optimizer.extra(carry.state))
+    row |= {"failed": carry.failed, "more": task.optimizer.more(carry.state)}
+    return row | {"spent_high": spent.high, "spent_low": spent.low} | task.optimizer.status(carry.state)
 
 
 def _reached(task: Task, carry: Carry) -> Bool[Array, ""]:
@@ -171,9 +167,11 @@ def _cause(task: Task, carry: Carry) -> Int[Array, ""]:
 
 def bought(task: Task, at: Position) -> Bool[Array, ""]:
     """Whether the budget buys another generation; the first is always bought."""
+    if task.evaluations is None:
+        return jnp.ones((), bool)
     optimizer, state = task.optimizer, at.state
-    spent = at.generation * task.least + at.extra + optimizer.extra(state) + optimizer.more(state)
-    return (at.generation == 0) | (spent + task.least <= task.evaluations)
+    after = at.spent.plus(optimizer.extra(state)).plus(optimizer.more(state)).plus(task.least)
+    return (at.generation == 0) | after.within(task.evaluations)
 
 
 def evaluated(task: Task, at: Position, run_key: PRNGKeyArray) -> tuple[Population, Any]:

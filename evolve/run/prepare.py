@@ -15,7 +15,8 @@ from evolve.core.evaluation import checked
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem, Wrapped, second, takes
 from evolve.core.trees import Params, as_arrays, check_params, float_dtype, full
-from evolve.run.budget import FAR, Budget, forwards
+from evolve.run.account import Account
+from evolve.run.budget import Budget, forwards
 from evolve.run.compiled import numeric
 from evolve.run.loop import Carry, Task
 
@@ -53,8 +54,9 @@ def prepare(
     least, searches = asked.least, type(optimizer).extra is not Optimizer.extra
     # Where every generation costs the same, counting generations is enough.
     varies = searches or asked.count is not None or asked.repeats is not None
-    bought = min(FAR, (budget.evaluations or FAR) // forwards(problem, optimizer)) if varies else FAR
-    task = Task(problem, optimizer, run_key, goal, full((), bought, jnp.int32), device, seeds, least)
+    limit = budget.evaluations if varies else None
+    bought = None if limit is None else Account.of(limit // forwards(problem, optimizer))
+    task = Task(problem, optimizer, run_key, goal, bought, device, seeds, least)
     # Starts may be drawn by code that vmap cannot trace; they are few, so a loop draws them.
     carry = carries[0] if seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)
     return task, carry, workers

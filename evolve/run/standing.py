@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from evolve.run.account import total
 from evolve.run.budget import forwards
 from evolve.run.compiled import compiled
 from evolve.run.history import History, Row, exact
@@ -107,7 +108,7 @@ class Standing:
         return dataclasses.replace(self, carry=carry, seen=seen, row=columns, cause=causes, next=each)
 
     def _counted(self, columns: Row) -> dict[str, np.ndarray]:
-        """Forward passes in place of evaluations beyond the least."""
+        """Forward passes in place of what the loop counts in 32 bits."""
         columns = {name: exact(values) for name, values in columns.items() if name != "more"}
-        evaluated = columns["generation"] * self.task.least + columns.pop("extra")
+        evaluated = total(columns.pop("spent_high"), columns.pop("spent_low"))
         return {**columns, "evaluations": evaluated * self.passes}

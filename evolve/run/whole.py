@@ -10,9 +10,10 @@ from evolve.backend import Device
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem
 from evolve.core.trees import float_dtype, full
-from evolve.run.budget import FAR, forwards
+from evolve.run.account import Account
+from evolve.run.budget import forwards
 from evolve.run.compiled import Program, compiled
-from evolve.run.loop import Position, Task, beyond, bought, evaluated
+from evolve.run.loop import Position, Task, bought, evaluated
 from evolve.run.prepare import start
 
 
@@ -38,7 +39,7 @@ class Whole:
     def __init__(self, problem: Problem, optimizer: Optimizer, evaluations: int) -> None:
         if problem.host:
             raise ValueError(f"Whole: the loss of {type(problem).__name__} is plain Python; call run instead.")
-        self.bought = min(FAR, evaluations // forwards(problem, optimizer))
+        self.bought = Account.of(evaluations // forwards(problem, optimizer))
         self.program: Program = compiled(_whole, self._task(problem, optimizer, 0), quickly=True)
 
     def __call__(self, problem: Problem, optimizer: Optimizer, seed: int) -> tuple[Any, Any]:
@@ -46,8 +47,8 @@ class Whole:
         return self.program.call(self._task(problem, optimizer, seed))
 
     def _task(self, problem: Problem, optimizer: Optimizer, seed: int) -> Task:
-        key, target, bought = jax.random.key(seed), full((), -jnp.inf, float_dtype()), full((), self.bought, jnp.int32)
-        return Task(problem, optimizer, key, target, bought, Device())
+        target = full((), -jnp.inf, float_dtype())
+        return Task(problem, optimizer, jax.random.key(seed), target, self.bought, Device())
 
 
 def _whole(task: Task) -> tuple[Any, Any]:
@@ -58,7 +59,7 @@ def _whole(task: Task) -> tuple[Any, Any]:
     def generation(now: tuple[Position, Any]) -> tuple[Position, Any]:
         population, losses = evaluated(task, now[0], task.run_key)
         state = task.optimizer.tell(now[0].state, population, losses)
-        after = Position(state, now[0].generation + 1, now[0].extra + beyond(population))
+        after = Position(state, now[0].generation + 1, now[0].spent.plus(population.evaluations))
         return after, task.optimizer.stop(state)
 
     def goes_on(now: tuple[Position, Any]) -> Any:
