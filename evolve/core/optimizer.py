@@ -45,8 +45,11 @@ class Optimizer(eqx.Module):
     if not TYPE_CHECKING:  # what a class takes, its fields say
 
         def __new__(cls, *args: Any, **options: Any) -> Any:
-            """Refuse options that the class does not take."""
+            """Refuse options that the class does not take, and a class that lacks a method."""
             check_options(cls, options)
+            if lacking := sorted(getattr(cls, "__abstractmethods__", ())):
+                wanted = "a method is init, ask, learn and answer, and tell is learn behind a guard"
+                raise TypeError(f"{cls.__name__} does not define {', '.join(lacking)}: {wanted}.")
             return super().__new__(cls)
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -99,7 +102,13 @@ class Optimizer(eqx.Module):
         on to its method leaves the guarding to it.
         """
         learned = self.learn(state, population, losses)
-        return keep(some & all_finite(self.answer(learned)), learned, self.failed(state, population))
+        failed = self.counted(self.failed(state, population), learned)
+        return keep(some & all_finite(self.answer(learned)), learned, failed)
+
+    def counted(self, state: State, learned: State) -> State:
+        """A state with the evaluations (`extra`) that another one counts, which was learned in vain."""
+        del learned
+        return state
 
     @abstractmethod
     def answer(self, state: State) -> Params:
@@ -190,8 +199,10 @@ class Guarding(Optimizer):
         return self.told(state, population, losses, True)
 
     def learn_if(self, state: State, population: Population, losses: Any, some: Bool[Array, ""] | bool) -> State:
-        """`told`; what a subclass learns in a `learn` of its own is guarded as any method's."""
-        if type(self).learn is not Guarding.learn:
+        """`told`; a subclass that learns, fails or answers in a way of its own is guarded as any method."""
+        kind = type(self)
+        author = next(one for one in kind.__mro__ if "told" in vars(one))
+        if any(getattr(kind, name) is not getattr(author, name) for name in ("learn", "failed", "answer")):
             return super().learn_if(state, population, losses, some)
         return self.told(state, population, losses, some)
 

@@ -1,5 +1,6 @@
 """Pytrees of parameters: checks, conversions and the little arithmetic that every method needs."""
 
+import dataclasses
 import itertools
 import math
 import textwrap
@@ -59,6 +60,14 @@ def check_params(params: Params, where: str) -> None:
         bad = int(np.sum(~np.isfinite(np.asarray(leaf, dtype=np.float64))))
         if bad:
             raise ValueError(f"{where}: {name} holds {bad} non-finite value(s); start from finite parameters.")
+
+
+def altered(record: Any, **fields: Any) -> Any:
+    """A record with other fields, also where a class makes its own from other arguments."""
+    copy: Any = object.__new__(type(record))
+    for field in dataclasses.fields(record):
+        object.__setattr__(copy, field.name, fields.get(field.name, getattr(record, field.name)))
+    return copy
 
 
 def select(condition: Bool[Array, ""] | bool, yes: Params, no: Params) -> Params:

@@ -22,7 +22,7 @@ class Wrapper(Growing):
     optimizer: Optimizer
 
     def __check_init__(self) -> None:
-        check_kind(self, Optimizer, "give CMAES(), say", optimizer=self.optimizer)
+        check_inner(self, self.optimizer)
         if self.optimizer.oracle != "loss" and not self.any_oracle:
             own, name = type(self).__name__, type(self.optimizer).__name__
             raise ValueError(f"{own}: {name} learns from gradients; take a method that needs losses only.")
@@ -56,6 +56,10 @@ class Wrapper(Growing):
     def failed(self, state: State, population: Population) -> State:
         """As the method has it."""
         return _with_inner(state, self.optimizer.failed(state.inner, population))
+
+    def counted(self, state: State, learned: State) -> State:
+        """As the method has it."""
+        return _with_inner(state, self.optimizer.counted(state.inner, learned.inner))
 
     def widened(self, state: State, factor: Float[Array, ""]) -> State:
         """The method's."""
@@ -114,6 +118,29 @@ class Wrapper(Growing):
 def _with_inner(state: State, inner: State) -> State:
     """The state of a wrapper, whatever kind of tree it is, around another one of the method's."""
     return state if inner is state.inner else eqx.tree_at(lambda state: state.inner, state, inner)
+
+
+def check_inner(owner: Any, optimizer: Any) -> None:
+    """Refuse what no wrapper can be put around.
+
+    Raises
+    ------
+    TypeError
+        It is no optimizer.
+    ValueError
+        It does something of its own in `tell`, which a wrapper does not call.
+    """
+    check_kind(owner, Optimizer, "give CMAES(), say", optimizer=optimizer)
+    if type(optimizer).tell is not Optimizer.tell:
+        own, name = type(owner).__name__, type(optimizer).__name__
+        raise ValueError(f"{own}: it would pass over the tell of {name}; put it inside: {name}({own}(...)).")
+
+
+def grows(optimizer: Optimizer) -> bool:
+    """Whether its population can: that of a wrapper where the method's can."""
+    while isinstance(optimizer, Wrapper):
+        optimizer = optimizer.optimizer
+    return isinstance(optimizer, Growing)
 
 
 def within(optimizer: Any) -> Iterator[Optimizer]:

@@ -198,8 +198,9 @@ def _into(x: Array, low: Array, high: Array) -> Array:
     period, first = 2 * (b - a + below + above), a - 2 * below - (b - a) / 2
     far = both & ((x < first) | (x > b + 2 * above + (b - a) / 2))
     x = jnp.where(far, x - period * jnp.floor((x - first) / jnp.where(both, period, 1.0)), x)
-    x = jnp.where(has_high & (x > b + above), x - 2 * (x - b - above), x)
-    x = jnp.where(has_low & (x < a - below), x + 2 * (a - below - x), x)
+    # Mirrored without doubling, which would overflow far outside.
+    x = jnp.where(has_high & (x > b + above), (b + above) - (x - (b + above)), x)
+    x = jnp.where(has_low & (x < a - below), (a - below) + ((a - below) - x), x)
     x = jnp.where(has_low & (x < a + below), a + (x - (a - below)) ** 2 / 4 / below, x)
     x = jnp.where(has_high & (x > b - above), b - (x - (b + above)) ** 2 / 4 / above, x)
     return jnp.clip(x, low, high)

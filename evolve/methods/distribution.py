@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core.checks import check_flags, check_population, check_positive
-from evolve.core.optimizer import Growing, Guarding, Optimizer
+from evolve.core.optimizer import Growing, Guarding
 from evolve.core.population import Population, Stored, StoredPairs
 from evolve.core.schedule import Scalar
 from evolve.core.trees import Geometry, Params, all_finite, begin, fitted, full, keep
@@ -124,14 +124,6 @@ class CMA(Guarding, Growing):
     def widened(self, state: CMAState, factor: Float[Array, ""]) -> CMAState:
         """With a longer or shorter step size."""
         return dataclasses.replace(state, sigma=rescaled(state.sigma, factor))
-
-    def learn_if(
-        self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
-    ) -> CMAState:
-        """Guarded where it is learned, but for a subclass that answers or fails in a way of its own."""
-        if any(getattr(type(self), name) is not getattr(CMA, name) for name in ("failed", "answer")):
-            return Optimizer.learn_if(self, state, population, losses, some)
-        return super().learn_if(state, population, losses, some)
 
     def told(
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool

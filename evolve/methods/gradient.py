@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from evolve.core.checks import check_update
 from evolve.core.optimizer import Graded, Optimizer
 from evolve.core.population import Population
-from evolve.core.trees import Geometry, Params, all_finite, begin, keep, select
+from evolve.core.trees import Geometry, Params, begin, select
 
 
 class GradientState(eqx.Module):
@@ -74,13 +74,9 @@ class Gradient(Optimizer):
             update = _restarted(stuck, update, self.transformation.init(center))
         return GradientState(center, update, searched, state.geometry)
 
-    def learn_if(
-        self, state: GradientState, population: Population, losses: Graded, some: Bool[Array, ""] | bool
-    ) -> GradientState:
-        """Guarded as any method; what a line search has evaluated is counted all the same."""
-        learned = self.learn(state, population, losses)
-        after = keep(some & all_finite(self.answer(learned)), learned, state)
-        return dataclasses.replace(after, searched=learned.searched)
+    def counted(self, state: GradientState, learned: GradientState) -> GradientState:
+        """With what line searches have evaluated."""
+        return dataclasses.replace(state, searched=learned.searched)
 
     def answer(self, state: GradientState) -> Params:
         """The point."""

@@ -117,8 +117,8 @@ class Integers(Bounded):
     Parameters
     ----------
     optimizer
-        `CMAES`, `SepCMAES`, `MAES` or `LMMAES`. Equal losses are the rule on a grid, so its `tolflatfitness` and
-        `tolfun` are not asked.
+        `CMAES`, `SepCMAES`, `MAES` or `LMMAES`, the last not for few parameters, of which a single one runs away. Equal
+        losses are the rule on a grid, so its `tolflatfitness` and `tolfun` are not asked.
     low, high
         Edges, as of `Bounded`: integer coordinates reach both where the step divides the distance.
     step

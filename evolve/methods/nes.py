@@ -50,8 +50,8 @@ def in_range(sigma: Float[Array, "*any"]) -> Float[Array, "*any"]:
 
 
 def rescaled(sigma: Params, factor: Float[Array, ""]) -> Params:
-    """A tree of standard deviations times a factor, in range."""
-    return jax.tree.map(lambda leaf: in_range(leaf * factor.astype(leaf.dtype)), sigma)
+    """A tree of standard deviations times a factor, in range; as it is where that is one."""
+    return jax.tree.map(lambda leaf: jnp.where(factor == 1, leaf, in_range(leaf * factor.astype(leaf.dtype))), sigma)
 
 
 def usable(condition: Float[Array, ""], before: Float[Array, ""]) -> Bool[Array, ""]:

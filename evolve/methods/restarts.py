@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import equinox as eqx
 import jax
@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from evolve.core import draws
-from evolve.core.checks import check_count, check_edges, check_kind
+from evolve.core.checks import check_count, check_edges
 from evolve.core.optimizer import Growing, Guarding, Optimizer
 from evolve.core.population import Population
 from evolve.core.refresh import refresh
 from evolve.core.shaping import places
-from evolve.core.trees import Geometry, Params, begin, fitted, float_dtype, select
-from evolve.core.wrapper import Wrapper, within
+from evolve.core.trees import Geometry, Params, altered, begin, fitted, float_dtype, select
+from evolve.core.wrapper import Wrapper, check_inner, grows, within
 from evolve.methods.stopping import quantiles
 
 Start = Callable[[PRNGKeyArray, Params], Params]
@@ -39,7 +39,9 @@ class Uniform(eqx.Module):
         geometry = Geometry.of(params)
         edges = (fitted("Uniform", name, getattr(self, name), geometry.like) for name in ("low", "high"))
         unit = geometry.unravel(draws.uniform(key, (geometry.size,), float_dtype()))
-        return geometry.cast(jax.tree.map(lambda unit, low, high: low + (high - low) * unit, unit, *edges))
+        low, high = edges
+        check_edges(self, low, high, finite=True)  # shapes that differ meet in the parameters only
+        return geometry.cast(jax.tree.map(lambda unit, low, high: low + (high - low) * unit, unit, low, high))
 
 
 class RestartsState(eqx.Module):
@@ -53,10 +55,10 @@ class RestartsState(eqx.Module):
     grown: Int[Array, ""]  # restarts that count: of BIPOP the large ones
     small: Bool[Array, ""]  # whether this run is a small one
     size: Int[Array, ""]  # of this run's population
-    age: Int[Array, ""]  # generations of this run
-    limit: Int[Array, ""]  # how many it may have
     spent: Int[Array, ""]  # evaluations of this run
+    limit: Int[Array, ""]  # with which it ends
     books: Int[Array, " 2"]  # evaluations of all large and of all small runs before
+    extra: Int[Array, ""]  # of those, the ones beside their populations
     level: Float[Array, ""]  # where losses are noisy, the median of this run's last ones; else infinite
     done: Bool[Array, ""]  # no restart is left
 
@@ -102,14 +104,14 @@ class Restarts(Guarding):
     noisy: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        check_kind(self, Optimizer, "give CMAES(), say", optimizer=self.optimizer)
+        check_inner(self, self.optimizer)
         check_count(self, 0, 20, restarts=self.restarts)
         name = type(self.optimizer).__name__
         if self.regime not in ("same", "ipop", "bipop"):
             raise ValueError(f"Restarts: regime is {self.regime!r}; it must be 'same', 'ipop' or 'bipop'.")
         if not _stops(self.optimizer):
             raise ValueError(f"Restarts: {name} never stops by itself, so it would never be restarted.")
-        if self.regime != "same" and not isinstance(self.optimizer, Growing):
+        if self.regime != "same" and not grows(self.optimizer):
             raise ValueError(f"Restarts: the population of {name} cannot grow; say regime='same'.")
         if self.start is not None and not callable(self.start):
             given = f"Restarts: start is {self.start!r}"
@@ -124,7 +126,7 @@ class Restarts(Guarding):
         books, no = jnp.zeros(2, jnp.int32), jnp.zeros((), bool)
         infinite = jnp.full((), jnp.inf, float_dtype())
         return RestartsState(
-            inner, origin, origin, infinite, zero, zero, small, size, zero, far, zero, books, infinite, no
+            inner, origin, origin, infinite, zero, zero, small, size, zero, far, books, zero, infinite, no
         )
 
     def takes_turns(self, state: RestartsState) -> bool:
@@ -167,7 +169,7 @@ class Restarts(Guarding):
 
     def under_noise(self) -> Optimizer:
         """With `noisy`."""
-        return dataclasses.replace(self, noisy=True, optimizer=self.optimizer.under_noise())
+        return altered(self, noisy=True, optimizer=self.optimizer.under_noise())
 
     def answer(self, state: RestartsState) -> Params:
         """The best member of all runs; where losses are noisy, the method's answer of the best run."""
@@ -183,6 +185,14 @@ class Restarts(Guarding):
         """No restart is left."""
         return state.done.astype(jnp.int32)
 
+    def extra(self, state: RestartsState) -> Int[Array, ""]:
+        """The method's, of all runs."""
+        return state.extra + self.optimizer.extra(state.inner)
+
+    def counted(self, state: RestartsState, learned: RestartsState) -> RestartsState:
+        """As the method has it."""
+        return dataclasses.replace(state, inner=self.optimizer.counted(state.inner, learned.inner))
+
     def more(self, state: RestartsState) -> Int[Array, ""]:
         """The method's."""
         return self.optimizer.more(state.inner)
@@ -193,10 +203,10 @@ class Restarts(Guarding):
 
     def _after(self, state: RestartsState, population: Population) -> RestartsState:
         """With one more generation of the run, or at the beginning of the next one."""
-        over = (self.optimizer.stop(state.inner) > 0) | (state.age + 1 >= state.limit)
+        spent = _added(state.spent, population.evaluations)
+        over = (self.optimizer.stop(state.inner) > 0) | (spent >= state.limit)
         last = state.grown >= self.restarts
-        spent = state.spent + jnp.asarray(population.evaluations, jnp.int32)
-        after = dataclasses.replace(state, age=state.age + 1, spent=spent, done=over & last)
+        after = dataclasses.replace(state, spent=spent, done=over & last)
         return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, population.key), after)
 
     def _settled(self, state: RestartsState) -> tuple[Params, Float[Array, ""]]:
@@ -214,7 +224,8 @@ class Restarts(Guarding):
         begins, own, random = draws.split(key, 3)
         width, local = draws.uniform(random, (2,), float_dtype())
         least = self._least(Geometry.of(state.origin).size)
-        books = state.books.at[state.small.astype(jnp.int32)].add(state.spent)
+        beside, place = self.optimizer.extra(state.inner), state.small.astype(jnp.int32)
+        books = state.books.at[place].set(_added(state.books[place], _added(state.spent, beside)))
         small = (books[1] < jnp.maximum(1, books[0])) & (self.regime == "bipop")
         grown = state.grown + ~small
         largest = least * 2.0**grown if self.regime != "same" else jnp.asarray(float(least))
@@ -222,7 +233,7 @@ class Restarts(Guarding):
         some = least * (largest / least) ** width**2
         size = jnp.where(small, some, largest).astype(jnp.int32)
         spread = jnp.where(small, 0.01**local, 1.0)
-        limit = jnp.where(small, jnp.maximum(1, -(-books[0] // (2 * size))), 2**31 - 1).astype(jnp.int32)
+        limit = jnp.where(small, books[0] - books[0] // 2, 2**31 - 1).astype(jnp.int32)
         start = state.origin if self.start is None else self.start(begins, state.origin)
         return dataclasses.replace(
             state,
@@ -231,23 +242,28 @@ class Restarts(Guarding):
             grown=grown,
             small=small,
             size=size,
-            age=jnp.zeros_like(state.age),
-            limit=limit,
             spent=jnp.zeros_like(state.spent),
+            limit=limit,
             books=books,
+            extra=state.extra + beside,
             level=jnp.full_like(state.level, jnp.inf),
         )
 
     def _run(self, start: Params, key: PRNGKeyArray, size: Int[Array, ""], spread: Any) -> Any:
         """A run's first state."""
-        if self.regime == "same" or not isinstance(self.optimizer, Growing):
+        if self.regime == "same":
             return self.optimizer.init(start, key)
-        most = self._least(Geometry.of(start).size) * 2 ** int(self.restarts)
-        return self.optimizer.start(start, key, size, most, spread)
+        method, most = cast(Growing, self.optimizer), self._least(Geometry.of(start).size) * 2 ** int(self.restarts)
+        return method.start(start, key, size, most, spread)
 
     def _least(self, n: int) -> int:
         """The first run's population; where it never changes, nobody asks."""
-        return self.optimizer.default_size(n) if isinstance(self.optimizer, Growing) else 1
+        return cast(Growing, self.optimizer).default_size(n) if grows(self.optimizer) else 1
+
+
+def _added(one: Int[Array, "*any"], other: Any) -> Int[Array, "*any"]:
+    """The sum of two counts, or the largest there is: beyond 2^30 nobody compares them any more."""
+    return jnp.minimum(one, 2**30) + jnp.minimum(jnp.asarray(other, jnp.int32), 2**30 - 1)
 
 
 def _median(losses: Float[Array, " size"]) -> Float[Array, ""]:

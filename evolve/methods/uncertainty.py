@@ -17,6 +17,8 @@ from evolve.core.wrapper import Wrapper
 from evolve.methods.again import Again
 from evolve.methods.stopping import Tolerances, relaxed
 
+_MOST = 2**16  # a generation of 32 000 members is then counted in 32 bits
+
 
 class UncertaintyState(eqx.Module):
     """The method's own, and what is known of the noise."""
@@ -50,7 +52,7 @@ class UncertaintyHandling(Guarding, Wrapper):
     optimizer
         Any that learns from losses.
     most
-        Evaluations of a member at most, at least 1. With 1 only standard deviations grow.
+        Evaluations of a member at most, from 1 to 65 536. With 1 only standard deviations grow.
     reevaluated
         Members evaluated again, at least 1; by default 2 + population / 20, in whole antithetic pairs.
     theta
@@ -83,7 +85,7 @@ class UncertaintyHandling(Guarding, Wrapper):
             raise ValueError("UncertaintyHandling: its optimizer handles uncertainty already; wrap it once.")
         if self.reevaluated is not None:
             check_count(self, 1, reevaluated=self.reevaluated)
-        check_between(self, 1, 2**30, schedules=False, most=self.most)
+        check_between(self, 1, _MOST, schedules=False, most=self.most)
         check_between(self, 0, 1, schedules=False, theta=self.theta)
         check_between(self, 0, 1, schedules=False, above=True, cumulation=self.cumulation)
         check_between(self, 0, float("inf"), schedules=False, widening=self.widening, growth=self.growth)
@@ -102,11 +104,11 @@ class UncertaintyHandling(Guarding, Wrapper):
 
     def inject(self, state: UncertaintyState, population: Population, members: Params) -> Population:
         """Among the method's members; they are evaluated again where they are among the first."""
-        return self._twice(state, self.optimizer.inject(state.inner, self._own(state, population), members))
+        return self._twice(state, self.optimizer.inject(state.inner, self._own(state, population)[0], members))
 
     def failed(self, state: UncertaintyState, population: Population) -> UncertaintyState:
         """As the method has it."""
-        inner = self._method.failed(state.inner, self._own(state, population))
+        inner = self._method.failed(state.inner, self._own(state, population)[0])
         return dataclasses.replace(state, inner=inner)
 
     def told(
@@ -120,8 +122,7 @@ class UncertaintyHandling(Guarding, Wrapper):
 
         Where no member succeeded, they say nothing.
         """
-        inner = self._own(state, population)
-        copies = self._copies(inner)
+        inner, copies = self._own(state, population)
         second = jax.lax.dynamic_slice(losses, (inner.used,), (copies,))
         first = jnp.where(inner.in_use, losses[: inner.size], jnp.inf)
         change = rank_change(first, second, inner.used, self.theta)
@@ -184,16 +185,16 @@ class UncertaintyHandling(Guarding, Wrapper):
             )
         return count
 
-    def _own(self, state: UncertaintyState, population: Population) -> Population:
-        """The population that the method asked for."""
+    def _own(self, state: UncertaintyState, population: Population) -> tuple[Population, int]:
+        """The population that the method asked for, and how many of its members are evaluated again."""
         directions, count = population.directions, population.count
         if isinstance(directions, Again):
-            count = None if count is None else count - directions.copies
-            directions, size = directions.inner, directions.size
+            copies, size, directions = directions.copies, directions.size, directions.inner
         else:  # members were put in the place of those that were drawn
-            size = jax.eval_shape(self.optimizer.ask, state.inner, population.key).size
-            directions = Stored(directions.batch(0, size))
-        return dataclasses.replace(population, directions=directions, size=size, count=count, repeats=None)
+            asked = jax.eval_shape(self.optimizer.ask, state.inner, population.key)
+            copies, size, directions = self._copies(asked), asked.size, Stored(directions.batch(0, asked.size))
+        count = None if count is None else count - copies
+        return dataclasses.replace(population, directions=directions, size=size, count=count, repeats=None), copies
 
 
 def rank_change(

@@ -10,6 +10,7 @@ import pytest
 
 import zeroth
 from evolve import CMAES, SNES, Bounded, OpenES, RandomSearch, Restarts, SimulatedAnnealing
+from evolve.core import Optimizer
 from evolve.core.guards import check_names
 
 KEY, START = jax.random.key(0), jnp.ones(3)
@@ -34,6 +35,24 @@ def test_what_a_class_of_its_own_takes_is_known_from_its_init():
             super().__init__(population=size)
 
     assert Own(4, whatever=3).population == 4
+
+
+def test_a_class_that_lacks_a_method_is_told_which():
+    class Old(Optimizer):
+        def init(self, params, key):
+            return params
+
+        def ask(self, state, key):
+            raise NotImplementedError
+
+        def tell(self, state, population, losses):
+            return state
+
+        def answer(self, state):
+            return state
+
+    with pytest.raises(TypeError, match=r"Old does not define learn: .*tell is learn behind a guard"):
+        Old()
 
 
 @each_method

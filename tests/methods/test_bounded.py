@@ -37,6 +37,14 @@ def test_the_map_is_pycmas(low, high):
     np.testing.assert_allclose(image(box, back), ours, rtol=0, atol=1e-9 * np.max(np.abs(x)))
 
 
+def test_numbers_that_no_dtype_can_double_are_mapped_to_finite_ones():
+    far = 0.97 * np.finfo(np.float32).max * np.array([-1, 1], np.float32)
+    for low, high in ((-np.inf, 10.0), (-10.0, np.inf), (-10.0, 10.0)):
+        inside = Box(jnp.float32(low), jnp.float32(high))(jnp.asarray(far))
+        assert np.all(np.isfinite(inside))
+        assert np.all((inside >= low) & (inside <= high))
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("optimizer", [CMAES(0.5, 8), Restarts(CMAES(0.5, 8, stopping=SHORT), restarts=3)])
 def test_a_bounded_run_is_one_of_the_function_behind_the_map(optimizer):

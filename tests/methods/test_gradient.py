@@ -1,5 +1,7 @@
 """Gradient baselines against plain optax loops and SciPy, and what a line search costs."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from laws.programs import ask, init, tell
 
 import evolve
 from evolve import Gradient
-from evolve.core import Graded, Problem, wrap
+from evolve.core import Graded, Problem, Wrapper, wrap
 from evolve.core.evaluation import graded
 from problems.formulas import rosenbrock
 
@@ -24,6 +26,36 @@ def loop(optimizer, problem, start, steps):
         population = optimizer.ask(state, jax.random.key(t))
         state = optimizer.tell(state, population, graded(problem, population, jax.random.key(t)))
         yield state
+
+
+class Inside(NamedTuple):
+    """A wrapper's state."""
+
+    inner: Any
+
+
+class Plain(Wrapper):
+    """A wrapper that knows `learn` alone."""
+
+    def around(self, inner):
+        return Inside(inner)
+
+    def ask(self, state, key):
+        return self.optimizer.ask(state.inner, key)
+
+    def learn(self, state, population, losses):
+        return Inside(self.optimizer.learn(state.inner, population, losses))
+
+
+@pytest.mark.parametrize(
+    "optimizer", [Gradient(optax.lbfgs()), Plain(Gradient(optax.lbfgs()))], ids=["alone", "within"]
+)
+def test_line_searches_of_generations_that_fail_have_been_made_too(optimizer):
+    """And nothing else of those is kept."""
+    failing = evolve.minimize(lambda x: jnp.nan * jnp.sum(x), jnp.ones(3), optimizer, evaluations=300)
+    assert failing.failed == failing.generations
+    assert failing.evaluations == failing.generations + int(optimizer.extra(failing.state)) > failing.generations
+    np.testing.assert_array_equal(optimizer.answer(failing.state), np.ones(3))
 
 
 @pytest.mark.parametrize("update", [optax.sgd(1e-3), optax.sgd(1e-3, 0.9), optax.adam(0.05)])
@@ -59,10 +91,6 @@ def test_lbfgs_is_optaxs_own_loop_and_finds_scipys_minimum(x64):
         extra += int(optax.tree_utils.tree_get(moments, "num_linesearch_steps"))
         np.testing.assert_allclose(optimizer.answer(state), params, rtol=1e-8)
         assert int(optimizer.extra(state)) == extra
-    # Those of a generation that fails have been made too, and nothing else of it is kept.
-    failing = evolve.minimize(lambda x: jnp.nan * jnp.sum(x), jnp.ones(3), optimizer, evaluations=300)
-    assert failing.failed == failing.generations
-    assert failing.evaluations == failing.generations + int(optimizer.extra(failing.state)) > failing.generations
     found = scipy.optimize.minimize(
         lambda x: jax.value_and_grad(rosenbrock)(jnp.asarray(x)), START, jac=True, method="L-BFGS-B", tol=1e-14
     )

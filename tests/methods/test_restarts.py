@@ -27,6 +27,7 @@ from evolve import (
     UncertaintyHandling,
     Uniform,
 )
+from evolve.compare.suite.record import Recorded
 from evolve.core import Stored, Wrapper
 from evolve.core.optimizer import Growing
 from evolve.methods.cma_parameters import default_population
@@ -349,6 +350,89 @@ def test_wrappers_of_the_users_own_are_asked_and_guarded():
     assert noisy.failed == 0
 
 
+class Looking(Gain):
+    """A wrapper that evaluates ten more points a generation, and says so."""
+
+    def extra(self, state):
+        return 10 * state.told
+
+
+def test_what_a_method_evaluates_beside_its_populations_counts_in_all_runs():
+    looking = Looking(CMAES(0.5, 7, stopping=SHORT), 1.0)
+    for optimizer in (Restarts(looking, "same", 20), Gain(Restarts(looking, "ipop", 2), 1.0)):
+        result = evolve.minimize(never, jnp.zeros(3), optimizer, evaluations=1000)
+        rows = result.history
+        assert rows["run"].max() > 0
+        runs = np.concatenate([[0], rows["run"][:-1]])  # a row is written after a generation
+        sizes = 7 * 2**runs if rows["population"].max() > 7 else 7
+        np.testing.assert_array_equal(rows["evaluations"], np.cumsum(sizes + np.full(len(runs), 10)))
+        assert result.evaluations <= 1000 + 10
+
+
+def test_a_small_run_costs_what_it_may_also_where_members_are_evaluated_several_times():
+    """Half of all large ones, up to its last generation."""
+    method = UncertaintyHandling(CMAES(0.1, 6, stopping=Tolerances(tolfailed=10.0)))
+    optimizer = Restarts(method, "bipop", 3, Uniform(-4.0, 4.0))
+    state, random, small = init(optimizer, np.ones(2), jax.random.key(2)), np.random.default_rng(2), 0
+    for t in range(1500):
+        population = ask(optimizer, state, jax.random.key(t))
+        x = np.asarray(members(population))
+        losses = np.where(x[:, 0] > 0, np.nan, np.sum(x**2, axis=1) + 100 * random.normal(size=len(x)))
+        after = tell(optimizer, state, population, losses)
+        if int(after.run) > int(state.run) and bool(state.small) and int(state.run) > 0:
+            cost = int(after.books[1] - state.books[1])
+            assert cost - int(population.evaluations) < int(state.books[0]) / 2
+            small += 1
+        if small > 1:
+            return
+        state = after
+    pytest.fail(f"there were {small} small runs")
+
+
+class Counting(Bounded):
+    """A subclass that counts generations of which no member succeeded."""
+
+    def failed(self, state, population):
+        after = super().failed(state, population)
+        return dataclasses.replace(after, inner=dataclasses.replace(after.inner, sigma=2 * after.inner.sigma))
+
+
+class Mine(Restarts):
+    """A subclass that is made in a way of its own."""
+
+    def __init__(self, sigma):
+        self.optimizer, self.regime, self.restarts, self.start, self.noisy = CMAES(sigma), "ipop", 3, None, False
+
+
+@pytest.mark.parametrize("method", [CMAES(0.5, 8), SNES(0.5, 8)], ids=lambda method: type(method).__name__)
+def test_what_a_subclass_does_where_all_fail_is_done(method):
+    optimizer = Counting(method, -9.0, 9.0)
+    state = init(optimizer, np.ones(3), jax.random.key(0))
+    population = ask(optimizer, state, jax.random.key(1))
+    after = tell(optimizer, state, population, np.full(population.size, np.nan))
+    np.testing.assert_array_equal(after.inner.sigma, 2 * state.inner.sigma)
+
+
+def test_a_subclass_that_is_made_in_a_way_of_its_own_is_copied_for_noise():
+    noisy = Mine(0.5).under_noise()
+    assert isinstance(noisy, Mine)
+    assert noisy.noisy
+    assert noisy.restarts == 3
+    assert evolve.minimize(lambda x, key: x @ x + jax.random.normal(key), jnp.ones(3), Mine(0.5)).generations > 0
+
+
+def test_one_that_cannot_grow_is_restarted_within_wrappers():
+    optimizer = Restarts(Bounded(Ending(16), -9.0, 9.0), "same", 2)
+    assert evolve.minimize(never, jnp.zeros(3), optimizer, evaluations=64).evaluations == 64
+
+
+@pytest.mark.parametrize("around", [lambda method: Bounded(method, -9.0, 9.0), UncertaintyHandling, Restarts])
+def test_what_records_in_tell_stands_outside(around):
+    recorded = Recorded(CMAES(), 0.0, np.array([1.0]), np.array([1]))
+    with pytest.raises(ValueError, match=r"it would pass over the tell of Recorded; put it inside: Recorded\("):
+        around(recorded)
+
+
 def test_where_losses_are_noisy_the_answer_is_a_methods_own_and_not_the_luckiest_member():
     def noisy(x, key):
         return jnp.sum(x**2) + jax.random.normal(key)
@@ -418,6 +502,8 @@ def test_uniform_starts():
     [
         (lambda: Restarts(OpenES()), "OpenES never stops by itself"),
         (lambda: Restarts(Ending(), "ipop"), "the population of Ending cannot grow; say regime='same'"),
+        (lambda: Restarts(Bounded(Ending(), -1.0, 1.0)), "the population of Bounded cannot grow; say regime='same'"),
+        (lambda: Uniform(np.full(2, 3.0), np.full(1, -1.0))(jax.random.key(0), jnp.zeros(2)), "low is 3.0 where high"),
         (lambda: Restarts(CMAES(), restarts=-1), "restarts is -1; it must be at least 0"),
         (lambda: Restarts(CMAES(stopping=None)), "CMAES never stops by itself"),
         (lambda: Restarts(Bounded(CMAES(stopping=None), -1.0, 1.0)), "Bounded never stops by itself"),

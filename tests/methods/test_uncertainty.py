@@ -1,7 +1,7 @@
 """Uncertainty handling: pycma's measurement and treatment, every evaluation counted, and what it is worth."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cma
 import equinox as eqx
@@ -27,7 +27,7 @@ from evolve import (
     Tolerances,
     UncertaintyHandling,
 )
-from evolve.core import wrap
+from evolve.core import Stored, Wrapper, wrap
 from evolve.methods.uncertainty import rank_change
 
 KEY = jax.random.key(0)
@@ -205,6 +205,40 @@ def test_deviations_that_it_widens_are_no_reason_to_stop(inside):
         lambda x: x[0], jnp.zeros(3), dataclasses.replace(optimizer, widening=0.0), evaluations=2500
     )
     assert slope.reason in ("tolfacupx", "restarts")
+
+
+class Inside(NamedTuple):
+    """A wrapper's state."""
+
+    inner: Any
+
+
+class Whole(Wrapper):
+    """A wrapper that puts stored members in the place of those that are drawn."""
+
+    def around(self, inner):
+        return Inside(inner)
+
+    def ask(self, state, key):
+        population = self.optimizer.ask(state.inner, key)
+        stored = Stored(population.directions.batch(0, population.size))
+        return dataclasses.replace(population, directions=stored)
+
+    def learn(self, state, population, losses):
+        return Inside(self.optimizer.learn(state.inner, population, losses))
+
+
+def test_noise_is_seen_also_where_a_wrapper_has_replaced_the_members():
+    within = Restarts(UncertaintyHandling(CMAES(0.5, 6)), "ipop", 2)
+    measured = []
+    for optimizer in (within, Whole(within)):
+        state = init(optimizer, np.ones(3), jax.random.key(0))
+        population = ask(optimizer, state, jax.random.key(1))
+        losses = np.asarray(jax.random.normal(jax.random.key(2), (population.size,)))
+        after = tell(optimizer, state, population, losses)
+        measured.append((after.inner if optimizer is within else after.inner.inner).noise)
+    np.testing.assert_array_equal(measured[0], measured[1])
+    assert measured[0] != 0
 
 
 def test_a_growing_population_has_its_copies_behind_its_members():

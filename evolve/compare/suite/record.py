@@ -54,6 +54,7 @@ class Recorded(Wrapper):
     """Any method, its run recorded; it ends when the last target is reached.
 
     The record is part of the state, so that every run may carry it: compiled, resumed, and for several seeds at once.
+    It stands around all other wrappers, which refuse to be put around it.
     What a line search evaluates is counted, but only the points that `ask` gave are recorded.
 
     Parameters
