@@ -32,6 +32,11 @@ class Backend(eqx.Module):
     def evaluate(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
         """The members' losses; non-finite where a member failed."""
 
+    def cleans(self, population: Population) -> bool:
+        """Whether those of failed members, and of members not in use, are +inf (`Clean`)."""
+        del population
+        return False
+
 
 class Device(Backend):
     """One device; a population too large for its memory is evaluated in chunks.
@@ -73,6 +78,10 @@ class Device(Backend):
         _check_traceable(problem)
         return repeated(lambda key: self._once(problem, population, key), population, key)
 
+    def cleans(self, population: Population) -> bool:
+        """Where it goes block by block; the mean of several may overflow."""
+        return population.count is not None and population.repeats is None
+
     def _once(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
         if population.count is not None:
             return self._counted(problem, population, key)
@@ -100,7 +109,7 @@ class Device(Backend):
         return jnp.zeros(size, losses.dtype).at[starts[:, None] + jnp.arange(count)].set(losses)
 
     def _counted(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
-        """Block by block, as many as are in use, a window drawn at once; the others' losses are infinite."""
+        """Block by block, as many as are in use, a window drawn at once; all but finite losses are +inf."""
         block, window, used = population.least, population.directions.window or population.size, population.used
 
         def evaluated(loop: Any) -> Any:
@@ -110,7 +119,8 @@ class Device(Backend):
             def body(loop: Any) -> Any:
                 first, losses = loop
                 some = batch_losses(problem, drawn, key, first, block, self.common)
-                some = jnp.where(first + jnp.arange(block) < used, some.astype(losses.dtype), jnp.inf)
+                good = (first + jnp.arange(block) < used) & jnp.isfinite(some)
+                some = jnp.where(good, some.astype(losses.dtype), jnp.inf)
                 return first + block, jax.lax.dynamic_update_slice(losses, some, (first,))
 
             return begin + window, jax.lax.while_loop(lambda loop: loop[0] < end, body, loop)[1]

@@ -14,7 +14,7 @@ from evolve.backend import Backend
 from evolve.backend.device import ask_oracle
 from evolve.core import draws
 from evolve.core.memory import device_memory
-from evolve.core.optimizer import Graded, Optimizer
+from evolve.core.optimizer import Clean, Graded, Optimizer, plain
 from evolve.core.population import Population
 from evolve.core.problem import Problem
 from evolve.core.trees import Params, float_dtype, select
@@ -100,8 +100,7 @@ def ask(task: Task, at: Position, run_key: PRNGKeyArray) -> tuple[Population, PR
 
 def tell(task: Task, carry: Carry, population: Population, losses: Any) -> Carry:
     """The carry after a generation."""
-    values = losses.losses if isinstance(losses, Graded) else losses
-    count, place, low, mean = population.brief(_summary, (values, population.in_use))
+    count, place, low, mean = population.brief(_summary, (plain(losses), population.in_use))
     low = low.astype(carry.loss.dtype)
     better = low < carry.best_loss  # False for NaN
     return Carry(
@@ -177,7 +176,10 @@ def bought(task: Task, at: Position) -> Bool[Array, ""]:
 def evaluated(task: Task, at: Position, run_key: PRNGKeyArray) -> tuple[Population, Any]:
     """The next generation's members, and what a device computes of them."""
     population, key = ask(task, at, run_key)
-    return population, ask_oracle(task.backend, task.problem, task.optimizer, population, key)
+    losses = ask_oracle(task.backend, task.problem, task.optimizer, population, key)
+    if isinstance(losses, Graded) or not task.backend.cleans(population):
+        return population, losses
+    return population, Clean(losses)
 
 
 def step(task: Task, carry: Carry, run_key: PRNGKeyArray) -> Carry:

@@ -29,7 +29,7 @@ from evolve import (
 )
 from evolve.compare.suite.record import Recorded
 from evolve.core import Stored, Wrapper
-from evolve.core.optimizer import Growing
+from evolve.core.optimizer import Clean, Growing
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.restarts import RestartsState
 
@@ -484,6 +484,27 @@ def test_a_growing_population_is_the_same_on_the_host_as_on_a_device():
     assert host.history["population"].max() == 112
     for name in ("loss", "mean", "best"):
         np.testing.assert_allclose(host.history[name], device.history[name], rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [7, 200])
+def test_what_a_device_has_cleaned_teaches_what_is_cleaned_when_told(size):
+    """To the bit, and a device does clean; members that are not in use, and failed ones, are +inf."""
+    method = CMAES(0.5)
+    state = start(method, np.ones(3), jax.random.key(0), jnp.asarray(size), 224, 1.0)
+    population = ask(method, state, jax.random.key(1))
+
+    def loss(x):
+        return jnp.where(x[0] > 1.2, jnp.nan, jnp.where(x[1] > 1.5, -jnp.inf, x @ x))
+
+    losses = jax.jit(evolve.Device().evaluate)(evolve.wrap(loss, np.ones(3)), population, jax.random.key(2))
+    values = np.asarray(jax.vmap(loss)(population.members()))[:size]
+    failed = ~np.isfinite(values)
+    assert 0 < failed.sum() < size
+    np.testing.assert_array_equal(np.isposinf(losses), np.concatenate([failed, np.ones(len(losses) - size, bool)]))
+    raw = jnp.asarray(losses).at[jnp.flatnonzero(failed)].set(jnp.nan).at[size:].set(-1.0)
+    told = [tell(method, state, population, each) for each in (Clean(losses), raw)]
+    for one, other in zip(*map(jax.tree.leaves, told), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_uniform_starts():

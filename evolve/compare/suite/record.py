@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from evolve.core.optimizer import Graded
+from evolve.core.optimizer import plain
 from evolve.core.population import Population
 from evolve.core.refresh import refresh
 from evolve.core.trees import float_dtype
@@ -95,10 +95,9 @@ class Recorded(Wrapper):
     def tell(self, state: RecordedState, population: Population, losses: Any) -> RecordedState:
         """Record, and let the method learn. A generation in which all members fail is counted too."""
         inner = self.optimizer.tell(state.inner, population, losses)
-        values = losses.losses if isinstance(losses, Graded) else losses
         more = self.optimizer.extra(inner) - self.optimizer.extra(state.inner)  # a line search's, say
         spent = (population.evaluations + more) * answers(self.optimizer)
-        return RecordedState(inner, self._noted(state.record, values, population, spent))
+        return RecordedState(inner, self._noted(state.record, plain(losses), population, spent))
 
     def learn(self, state: RecordedState, population: Population, losses: Any) -> RecordedState:
         """The method's part of `tell`."""
@@ -116,7 +115,13 @@ class Recorded(Wrapper):
         after = record.evaluations + spent.astype(jnp.int32)
         passed = (self.moments > record.evaluations) & (self.moments <= after)
         seen = _Seen(self.targets, self.moments, passed, self.f_opt, used, cost)
-        good, best, *lines = population.brief(_changed, values.astype(record.best.dtype), seen, record)
+        values = values.astype(record.best.dtype)
+        good, low = population.brief(_summary, values, seen)
+        best = jnp.minimum(record.best, low)
+        due = jnp.any(passed) | jnp.any((best <= self.targets) & (record.hits == 0))
+        # Most generations pass nothing, and the lines would cost more than they do.
+        old = (record.hits, record.gaps, record.bests, record.losses)
+        lines = refresh(due, lambda x: x[0].brief(_lines, *x[1:]), (population, values, seen, record), old)
         return Record(after, record.failed + used - good, best, *lines)
 
 
@@ -150,12 +155,11 @@ class _Seen(eqx.Module):
         return hits, gaps, bests, jnp.where(self.passed, losses[member], record.losses)
 
 
-def _changed(losses: Float[Array, " size"], seen: _Seen, record: Record) -> tuple[Array, ...]:
-    """How many members did not fail, and the record's lowest gap and lines after the generation."""
+def _summary(losses: Float[Array, " size"], seen: _Seen) -> tuple[Array, Array]:
+    """How many members did not fail, and their lowest gap."""
     gaps = seen.gaps(losses)
-    best = jnp.minimum(record.best, jnp.min(gaps))
-    due = jnp.any(seen.passed) | jnp.any((best <= seen.targets) & (record.hits == 0))
-    # Most generations pass nothing, and the lines would cost more than they do.
-    old = (record.hits, record.gaps, record.bests, record.losses)
-    lines = refresh(due, lambda x: x[1].lines(x[0], x[2]), (losses, seen, record), old)
-    return jnp.sum(jnp.isfinite(gaps), dtype=jnp.int32), best, *lines
+    return jnp.sum(jnp.isfinite(gaps), dtype=jnp.int32), jnp.min(gaps)
+
+
+def _lines(losses: Float[Array, " size"], seen: _Seen, record: Record) -> tuple[Array, ...]:
+    return seen.lines(losses, record)
