@@ -16,6 +16,8 @@ from jaxtyping import Array, Bool, Float
 
 Params: TypeAlias = Any  # any pytree of floating-point arrays
 
+_FEW = 1024  # numbers that are read again in no time
+
 
 def as_arrays(params: Params) -> Params:
     """Python and NumPy numbers become arrays; everything else stays."""
@@ -78,15 +80,22 @@ def select(condition: Bool[Array, ""] | bool, yes: Params, no: Params) -> Params
 def keep(condition: Bool[Array, ""] | bool, new: Params, old: Params) -> Params:
     """`select` for a condition that nearly always holds, or always (True).
 
-    In a loop, unless under `vmap`, what is computed anew is then not copied, but what `new` has of `old` is.
+    In a loop, unless under `vmap`, what is computed anew is then not copied, but what `new` has of `old` is. Of few
+    numbers one is selected where they are computed: a copy costs more.
     """
     if condition is True:
         return new
-    old = jax.tree.map(jnp.asarray, old)
-    new = jax.tree.map(lambda a, b: jnp.asarray(a).astype(b.dtype), new, old)
-    if any(_type(a) != _type(b) for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)):
-        return select(condition, new, old)  # in `shard_map`: branches must vary over the same axes of a mesh
-    return jax.lax.cond(condition, lambda: new, lambda: old)
+    olds, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, old))
+    news = [jnp.asarray(a).astype(b.dtype) for a, b in zip(structure.flatten_up_to(new), olds, strict=True)]
+    # In `shard_map` branches must vary over the same axes of a mesh.
+    pairs = list(zip(news, olds, strict=True))
+    many = [i for i, (a, b) in enumerate(pairs) if b.size > _FEW and _type(a) == _type(b)]
+    kept = [a if i in many else select(condition, a, b) for i, (a, b) in enumerate(pairs)]
+    if many:
+        large = jax.lax.cond(condition, lambda: [news[i] for i in many], lambda: [olds[i] for i in many])
+        for i, leaf in zip(many, large, strict=True):
+            kept[i] = leaf
+    return structure.unflatten(kept)
 
 
 def all_finite(tree: Params) -> Bool[Array, ""]:

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -39,6 +40,16 @@ def balanced(weights: Float[Array, " some"], whitened: Float[Array, "some n"]) -
     # pycma's guard against a member in the very center, in units of standard deviations
     length = jnp.sqrt(jnp.sum(whitened**2, axis=1)) + 1e-9
     return jnp.where(weights < 0, weights * whitened.shape[1] / length**2, weights)
+
+
+def products(
+    weights: Float[Array, " some"], y: Float[Array, "some n"], z: Float[Array, "some n"]
+) -> Float[Array, "n n"]:
+    """sum_i w_i y_i z_i^T."""
+    rows = y.T * weights
+    # Written to memory. Else the transpose becomes part of the product, which on a CPU then takes up to twice as long,
+    # but in single precision less where it is large.
+    return (jax.lax.optimization_barrier(rows) if y.dtype == jnp.float64 or y.shape[1] <= 100 else rows) @ z
 
 
 class Shape(eqx.Module):

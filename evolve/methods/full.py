@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from evolve.core.refresh import refresh
 from evolve.core.trees import as_array
 from evolve.methods.cma_parameters import Parameters
-from evolve.methods.covariance import Shape, Step, balanced
+from evolve.methods.covariance import Shape, Step, balanced, products
 
 
 class Full(Shape):
@@ -51,7 +51,7 @@ class Full(Shape):
     ) -> Float[Array, "n n"]:
         """sum_i w_i y_i y_i^T."""
         weights, y = balanced(weights, self.whiten(y) if z is None else z), y / self.units
-        return (y.T * weights) @ y
+        return products(weights, y, y)
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """By rank-one and rank-mu update (eq. 47); decomposed where it is due."""

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from evolve.core.refresh import refresh
 from evolve.core.trees import select
 from evolve.methods.cma_parameters import Parameters, Rates
-from evolve.methods.covariance import Shape, Step, WhitePath
+from evolve.methods.covariance import Shape, Step, WhitePath, products
 from evolve.methods.distribution import CMA
 
 
@@ -45,7 +45,7 @@ class Matrix(WhitePath):
         self, y: Float[Array, "some n"], z: Float[Array, "some n"] | None, weights: Float[Array, " some"]
     ) -> Float[Array, "n n"]:
         """M sum_i w_i z_i z_i^T: M z_i is U^-1 y_i, so that no two matrices are multiplied (2019, section II)."""
-        return ((y / self.units).T * weights) @ (self.whiten(y) if z is None else z)
+        return products(weights, y / self.units, self.whiten(y) if z is None else z)
 
     def learned(self, step: Step, p: Parameters) -> "Shape":
         """M (I + c_1/2 (p p^T - I) + c_w/2 (sum_i w_i z_i z_i^T - I)) (2017, fig. 3, line M11)."""

@@ -267,8 +267,10 @@ def quantiles(losses: Float[Array, " size"], first: Int[Array, " size"], count: 
 
 def code(found: Found) -> Int[Array, ""]:
     """The first criterion that holds, as its place in `REASONS` counted from 1; 0 for none."""
-    flags = jnp.stack([jnp.asarray(found.get(name, False)) for name in REASONS])
-    return jnp.where(jnp.any(flags), jnp.argmax(flags) + 1, 0).astype(jnp.int32)
+    first: Any = 0
+    for name in reversed([name for name in REASONS if name in found]):  # as a vector they were a step of the loop each
+        first = jnp.where(found[name], REASONS.index(name) + 1, first)
+    return jnp.asarray(first, jnp.int32)
 
 
 def patience(n: int, size: Any) -> Any:

@@ -136,12 +136,27 @@ def test_one_of_two_trees_is_whole_and_in_its_own_dtypes(choose, condition):
     assert_same(take(batch, 0 if condition else 1), expected)
 
 
-def test_what_is_kept_is_kept_as_a_whole():
-    """By one branch, also where a leaf is narrowed: `select` goes through every leaf."""
-    old = {"a": jnp.zeros(2, jnp.bfloat16), "b": jnp.zeros(3)}
-    program = str(jax.make_jaxpr(keep)(True, {"a": jnp.ones(2), "b": jnp.ones(3)}, old))
-    assert "cond[" in program
-    assert "select_n" not in program
+def test_what_is_large_is_kept_as_a_whole():
+    """By one branch, also where a leaf is narrowed: `select` goes through every number, which is for a few."""
+    for size, branched in ((2000, True), (3, False)):
+        old = {"a": jnp.zeros(size, jnp.bfloat16), "b": jnp.zeros(size)}
+        program = str(jax.make_jaxpr(keep)(True, {"a": jnp.ones(size), "b": jnp.ones(size)}, old))
+        assert ("cond[" in program) == branched
+        assert ("select_n" in program) != branched
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_keeping_is_selecting_for_few_numbers_and_for_many(condition):
+    """Compiled, in and out of `vmap`; few are selected, many go through a branch."""
+    new = {"few": jnp.arange(3), "many": jnp.arange(2000.0), "one": jnp.float16(2), "lots": jnp.ones((40, 40), bool)}
+    old = jax.tree.map(jnp.zeros_like, new)
+    for asked in (condition, jnp.full(2, condition)):
+        function = keep if asked is condition else jax.vmap(keep, (0, None, None))
+        kept = jax.jit(function)(jnp.asarray(asked), new, old)
+        wanted = new if condition else old
+        for name, leaf in kept.items():
+            assert leaf.dtype == wanted[name].dtype
+            np.testing.assert_array_equal(leaf, np.broadcast_to(wanted[name], leaf.shape))
 
 
 def test_scaled_keeps_dtypes(x64):
