@@ -79,8 +79,9 @@ class Device(Backend):
         return repeated(lambda key: self._once(problem, population, key), population, key)
 
     def cleans(self, population: Population) -> bool:
-        """Where it goes block by block; the mean of several may overflow."""
-        return population.count is not None and population.repeats is None
+        """Where it goes block by block; the mean of several may overflow, and a subclass may make others of them."""
+        own = all(getattr(type(self), name) is getattr(Device, name) for name in ("evaluate", "_once", "_counted"))
+        return own and population.count is not None and population.repeats is None
 
     def _once(self, problem: Problem, population: Population, key: PRNGKeyArray) -> Float[Array, " size"]:
         if population.count is not None:

@@ -56,6 +56,7 @@ class Optimizer(eqx.Module):
 
     oracle: ClassVar[Literal["loss", "gradient"]] = "loss"
     reasons: ClassVar[tuple[str, ...]] = ()  # why it may stop by itself
+    takes_clean: ClassVar[bool] = True  # whether `tell` knows `Clean`, which one of a class's own has to say
 
     if not TYPE_CHECKING:  # what a class takes, its fields say
 
@@ -70,6 +71,8 @@ class Optimizer(eqx.Module):
     def __init_subclass__(cls, **options: Any) -> None:
         """Guard the methods that take a key, whoever writes them."""
         super().__init_subclass__(**options)
+        if "tell" in vars(cls) and "takes_clean" not in vars(cls):
+            cls.takes_clean = False
         for name in ("init", "start", "ask"):
             method = vars(cls).get(name)
             if method is not None and not getattr(method, "__isabstractmethod__", False):
@@ -217,7 +220,8 @@ class Guarding(Optimizer):
     def learn_if(self, state: State, population: Population, losses: Any, some: Bool[Array, ""] | bool) -> State:
         """`told`; a subclass that learns, fails or answers in a way of its own is guarded as any method."""
         kind = type(self)
-        author = next(one for one in kind.__mro__ if "told" in vars(one))
+        # The first one that wrote `told`, which others may have gone on with; after it comes the one that asks for it.
+        *_, author, _ = (one for one in kind.__mro__ if issubclass(one, Guarding) and "told" in vars(one))
         if any(getattr(kind, name) is not getattr(author, name) for name in ("learn", "failed", "answer")):
             return super().learn_if(state, population, losses, some)
         return self.told(state, population, losses, some)

@@ -190,8 +190,8 @@ class Restarts(Guarding):
         return state.extra + self.optimizer.extra(state.inner)
 
     def counted(self, state: RestartsState, learned: RestartsState) -> RestartsState:
-        """As the method has it."""
-        return dataclasses.replace(state, inner=self.optimizer.counted(state.inner, learned.inner))
+        """The other one's, of all runs: one of the two may have begun another."""
+        return dataclasses.replace(state, extra=self.extra(learned) - self.optimizer.extra(state.inner))
 
     def more(self, state: RestartsState) -> Int[Array, ""]:
         """The method's."""
@@ -204,7 +204,8 @@ class Restarts(Guarding):
     def _after(self, state: RestartsState, population: Population) -> RestartsState:
         """With one more generation of the run, or at the beginning of the next one."""
         spent = _added(state.spent, population.evaluations)
-        over = (self.optimizer.stop(state.inner) > 0) | (spent >= state.limit)
+        over = _added(spent, self.optimizer.extra(state.inner)) >= state.limit
+        over |= self.optimizer.stop(state.inner) > 0
         last = state.grown >= self.restarts
         after = dataclasses.replace(state, spent=spent, done=over & last)
         return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, population.key), after)
@@ -226,6 +227,7 @@ class Restarts(Guarding):
         least = self._least(Geometry.of(state.origin).size)
         beside, place = self.optimizer.extra(state.inner), state.small.astype(jnp.int32)
         books = state.books.at[place].set(_added(state.books[place], _added(state.spent, beside)))
+        books = jnp.where(jnp.max(books) >= 2**30, books // 2, books)  # which of them is larger is what counts
         small = (books[1] < jnp.maximum(1, books[0])) & (self.regime == "bipop")
         grown = state.grown + ~small
         largest = least * 2.0**grown if self.regime != "same" else jnp.asarray(float(least))
@@ -262,7 +264,7 @@ class Restarts(Guarding):
 
 
 def _added(one: Int[Array, "*any"], other: Any) -> Int[Array, "*any"]:
-    """The sum of two counts, or the largest there is: beyond 2^30 nobody compares them any more."""
+    """The sum of two counts, or some number from 2^30 to 2^31 - 1."""
     return jnp.minimum(one, 2**30) + jnp.minimum(jnp.asarray(other, jnp.int32), 2**30 - 1)
 
 

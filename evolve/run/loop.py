@@ -177,7 +177,7 @@ def evaluated(task: Task, at: Position, run_key: PRNGKeyArray) -> tuple[Populati
     """The next generation's members, and what a device computes of them."""
     population, key = ask(task, at, run_key)
     losses = ask_oracle(task.backend, task.problem, task.optimizer, population, key)
-    if isinstance(losses, Graded) or not task.backend.cleans(population):
+    if isinstance(losses, Graded) or not (task.optimizer.takes_clean and task.backend.cleans(population)):
         return population, losses
     return population, Clean(losses)
 

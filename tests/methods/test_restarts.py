@@ -369,6 +369,85 @@ def test_what_a_method_evaluates_beside_its_populations_counts_in_all_runs():
         assert result.evaluations <= 1000 + 10
 
 
+class Counted(NamedTuple):
+    """A state of a method that looks at ten more points a generation."""
+
+    inner: Any
+    seen: Any
+
+
+class Searching(Wrapper):
+    """It counts them in `learn`, also in vain."""
+
+    def around(self, inner):
+        return Counted(inner, jnp.zeros((), jnp.int32))
+
+    def ask(self, state, key):
+        return self.optimizer.ask(state.inner, key)
+
+    def learn(self, state, population, losses):
+        return Counted(self.optimizer.learn(state.inner, population, losses), state.seen + 10)
+
+    def counted(self, state, learned):
+        return Counted(state.inner, learned.seen)
+
+    def extra(self, state):
+        return state.seen
+
+
+@pytest.mark.parametrize("around", [lambda method: method, lambda method: Gain(method, 1.0)], ids=["alone", "within"])
+def test_what_is_evaluated_in_vain_counts_once_in_whatever_run(around):
+    """Runs begin in failed generations, and in those that teach."""
+    method = Searching(CMAES(0.5, 8, stopping=Tolerances(tolfailed=2.0, maxiter=0.02)))
+    optimizer = around(Restarts(method, "same", 20))
+    state = init(optimizer, np.ones(3), jax.random.key(0))
+    for t in range(40):
+        population = ask(optimizer, state, jax.random.key(t))
+        losses = np.sum(np.asarray(members(population)) ** 2, axis=1)
+        state = tell(optimizer, state, population, np.full(8, np.nan) if t % 7 > 2 else losses)
+        assert int(optimizer.extra(state)) == 10 * (t + 1)
+    assert int(optimizer.status(state)["run"]) > 2
+
+
+def test_books_beyond_what_is_counted_are_compared_all_the_same():
+    """A large run begins as soon as small ones have had as much."""
+    optimizer = Restarts(CMAES(0.5, 8), "bipop", 9)
+    state = init(optimizer, np.ones(3), jax.random.key(0))
+    many = jnp.asarray([2**30 + 10**8, 2**30], jnp.int32)
+    state = dataclasses.replace(state, books=many, small=jnp.asarray(True), grown=jnp.asarray(3))
+    for run in range(40):
+        state = dataclasses.replace(state, spent=jnp.asarray(10**7))
+        state = optimizer._again(state, jax.random.key(run))
+        if not bool(state.small):
+            assert run == 5  # books are halved at 2^30, and so is what small runs lack
+            return
+    pytest.fail("there were small runs only")
+
+
+class Logged(evolve.Device):
+    """A device that makes other losses of a device's."""
+
+    def evaluate(self, problem, population, key):
+        return jnp.log(super().evaluate(problem, population, key) - 1.0)
+
+
+class Low(Gain):
+    """A wrapper that looks at what it is told."""
+
+    def tell(self, state, population, losses):
+        return super().tell(state, population, jnp.maximum(losses, jnp.min(losses)))
+
+
+def test_devices_and_methods_of_the_users_own_are_told_plain_losses():
+    """Where populations grow too, of which a device's own losses are clean."""
+    problem = evolve.wrap(lambda x: x @ x, np.ones(3))
+    result = evolve.run(problem, Restarts(CMAES(0.5, 8), "ipop", 2), backend=Logged(), evaluations=400)
+    assert result.failed > 0
+    assert np.isfinite(result.state.best_loss)
+    assert result.state.best_loss == np.float32(result.loss)
+    assert evolve.run(problem, Low(Restarts(CMAES(0.5, 8), "ipop", 2), 1.0), evaluations=400).generations > 0
+
+
 def test_a_small_run_costs_what_it_may_also_where_members_are_evaluated_several_times():
     """Half of all large ones, up to its last generation."""
     method = UncertaintyHandling(CMAES(0.1, 6, stopping=Tolerances(tolfailed=10.0)))
@@ -397,6 +476,17 @@ class Counting(Bounded):
         return dataclasses.replace(after, inner=dataclasses.replace(after.inner, sigma=2 * after.inner.sigma))
 
 
+class Mixin:
+    """Something more, before what a class has told."""
+
+    def told(self, state, population, losses, some):
+        return super().told(state, population, losses, some)
+
+
+class Mixed(Mixin, Counting):
+    """Whose `failed` is that of another class than its `told`."""
+
+
 class Mine(Restarts):
     """A subclass that is made in a way of its own."""
 
@@ -404,9 +494,10 @@ class Mine(Restarts):
         self.optimizer, self.regime, self.restarts, self.start, self.noisy = CMAES(sigma), "ipop", 3, None, False
 
 
+@pytest.mark.parametrize("kind", [Counting, Mixed], ids=["plain", "mixed"])
 @pytest.mark.parametrize("method", [CMAES(0.5, 8), SNES(0.5, 8)], ids=lambda method: type(method).__name__)
-def test_what_a_subclass_does_where_all_fail_is_done(method):
-    optimizer = Counting(method, -9.0, 9.0)
+def test_what_a_subclass_does_where_all_fail_is_done(method, kind):
+    optimizer = kind(method, -9.0, 9.0)
     state = init(optimizer, np.ones(3), jax.random.key(0))
     population = ask(optimizer, state, jax.random.key(1))
     after = tell(optimizer, state, population, np.full(population.size, np.nan))

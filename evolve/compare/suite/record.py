@@ -1,6 +1,6 @@
 """What COCO's logger keeps of a run, kept inside the compiled loop (Hansen et al. 2021, COCO)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -71,6 +71,8 @@ class Recorded(Wrapper):
     Time a generation: O(population); where a target or a moment is passed, and that is at most once for each of them,
     O(population (targets + moments)). Memory: O(targets + moments).
     """
+
+    takes_clean: ClassVar[bool] = True
 
     f_opt: Any
     targets: Any
