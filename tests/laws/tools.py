@@ -1,6 +1,7 @@
 """How the laws compare, cut, turn and count."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,10 +13,29 @@ from laws.programs import numeric
 from evolve import Tolerances
 from evolve.backend import Device
 from evolve.backend.device import ask_oracle
-from evolve.core import Population, Stored
+from evolve.core import Population, Stored, Wrapper
 from evolve.core.lowrank import form
 
-COUNTS = "failed", "searched", "age", "spent"  # what a generation without a success adds to, by the names of fields
+COUNTS = "failed", "searched", "spent"  # what a generation without a success adds to, by the names of fields
+
+
+class Inside(NamedTuple):
+    """A wrapper's state."""
+
+    inner: Any
+
+
+class Plain(Wrapper):
+    """A wrapper that knows `learn` alone."""
+
+    def around(self, inner):
+        return Inside(inner)
+
+    def ask(self, state, key):
+        return self.optimizer.ask(state.inner, key)
+
+    def learn(self, state, population, losses):
+        return Inside(self.optimizer.learn(state.inner, population, losses))
 
 
 def same_bits(one, other, but: tuple[str, ...] = ()) -> None:

@@ -1,7 +1,5 @@
 """Gradient baselines against plain optax loops and SciPy, and what a line search costs."""
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +7,11 @@ import optax
 import pytest
 import scipy.optimize
 from laws.programs import ask, init, tell
+from laws.tools import Plain
 
 import evolve
 from evolve import Gradient
-from evolve.core import Graded, Problem, Wrapper, wrap
+from evolve.core import Graded, Problem, wrap
 from evolve.core.evaluation import graded
 from problems.formulas import rosenbrock
 
@@ -26,25 +25,6 @@ def loop(optimizer, problem, start, steps):
         population = optimizer.ask(state, jax.random.key(t))
         state = optimizer.tell(state, population, graded(problem, population, jax.random.key(t)))
         yield state
-
-
-class Inside(NamedTuple):
-    """A wrapper's state."""
-
-    inner: Any
-
-
-class Plain(Wrapper):
-    """A wrapper that knows `learn` alone."""
-
-    def around(self, inner):
-        return Inside(inner)
-
-    def ask(self, state, key):
-        return self.optimizer.ask(state.inner, key)
-
-    def learn(self, state, population, losses):
-        return Inside(self.optimizer.learn(state.inner, population, losses))
 
 
 @pytest.mark.parametrize(

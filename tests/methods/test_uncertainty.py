@@ -1,7 +1,7 @@
 """Uncertainty handling: pycma's measurement and treatment, every evaluation counted, and what it is worth."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cma
 import equinox as eqx
@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from laws.programs import ask, init, tell
-from laws.tools import close, compilations
+from laws.tools import Plain, close, compilations
 
 import evolve
 from evolve import (
@@ -27,7 +27,7 @@ from evolve import (
     Tolerances,
     UncertaintyHandling,
 )
-from evolve.core import Stored, Wrapper, wrap
+from evolve.core import Stored, wrap
 from evolve.methods.uncertainty import rank_change
 
 KEY = jax.random.key(0)
@@ -207,25 +207,13 @@ def test_deviations_that_it_widens_are_no_reason_to_stop(inside):
     assert slope.reason in ("tolfacupx", "restarts")
 
 
-class Inside(NamedTuple):
-    """A wrapper's state."""
-
-    inner: Any
-
-
-class Whole(Wrapper):
-    """A wrapper that puts stored members in the place of those that are drawn."""
-
-    def around(self, inner):
-        return Inside(inner)
+class Whole(Plain):
+    """One that puts stored members in the place of those that are drawn."""
 
     def ask(self, state, key):
-        population = self.optimizer.ask(state.inner, key)
+        population = super().ask(state, key)
         stored = Stored(population.directions.batch(0, population.size))
         return dataclasses.replace(population, directions=stored)
-
-    def learn(self, state, population, losses):
-        return Inside(self.optimizer.learn(state.inner, population, losses))
 
 
 def test_noise_is_seen_also_where_a_wrapper_has_replaced_the_members():
