@@ -45,7 +45,7 @@ def medians(seconds: dict[str, list[float]], per: int = 1) -> dict[str, float]:
 def our_loop(optimizer: Optimizer, n: int, generations: int) -> tuple[Callable[[], Any], Program]:
     """The library's own loop on the sphere, compiled once, and its program."""
     problem = wrap(lambda x: jnp.sum(x**2), jnp.ones(n))
-    task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), jnp.int32(2**31 - 2), evolve.Device())
+    task = Task(problem, optimizer, jax.random.key(0), jnp.asarray(-jnp.inf), None, evolve.Device())
     carry = Carry.start(optimizer, jnp.ones(n, float), jax.random.key(1))
     seen = begin(task, carry)
     loop = DeviceLoop(task, carry, seen)
