@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 # Each worker keeps to CPUs of its own: XLA starts threads for as many as it sees, and two workers' would be in each
@@ -16,7 +17,9 @@ if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
 # XLA compiles quickly instead of well, which takes a quarter of the time; `optimized` is for the others.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+QUICKLY = "--xla_cpu_parallel_codegen_split_count=1"
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones refuse the flag
+    QUICKLY += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"
 
 # Programs of tests' subprocesses are kept in pytest's cache (`pytest --cache-clear` empties it): many compile the same

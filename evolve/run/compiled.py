@@ -29,6 +29,19 @@ class Program:
     memory: int | None
 
 
+# Steps in an order that spares memory, and not in one in which several could be done at once: a small generation's take
+# a microsecond each, and handing one to another thread takes longer. Networks run as fast; one run of a small problem
+# takes a tenth to a fifth less time, and half of the processor's.
+_IN_TURN = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+
+# Not XLA's newer code generator, nor sums in parts of 32, and modules of code in which many functions share what each
+# costs. Many small functions compile in half of the time and run as fast; a network runs up to a third slower.
+_QUICKLY = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_disable_hlo_passes": "tree_reduction_rewriter",
+    "xla_cpu_parallel_codegen_split_count": 4,
+}
+
 _programs: OrderedDict[Any, Program] = OrderedDict()
 _KEPT = 64
 
@@ -111,20 +124,21 @@ def _uncollected() -> Generator[None]:
 
 
 def _compile(lowered: Any, quickly: bool) -> Any:
-    """Quickly: without what costs more to compile than small functions gain by it, whatever `XLA_FLAGS` says.
+    """With the options for a CPU, whatever `XLA_FLAGS` says; those that this version of XLA does not have are left out.
 
-    On a CPU that is XLA's newer code generator, and sums in parts of 32. Many small functions compile in half of the
-    time and run as fast; a network runs up to a third slower.
+    `quickly` spares what costs more to compile than small functions gain by it.
     """
-    if not quickly or jax.default_backend() != "cpu":
-        return lowered.compile()
-    options = {"xla_cpu_use_fusion_emitters": False, "xla_disable_hlo_passes": "tree_reduction_rewriter"}
-    try:
-        return lowered.compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):
-            raise
-        return lowered.compile()
+    options: dict[str, Any] = {}
+    if jax.default_backend() == "cpu":
+        options = dict(_IN_TURN | _QUICKLY if quickly else _IN_TURN)
+    while True:
+        try:
+            return lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            unknown = [name for name in options if f"No such compile option: '{name}'" in str(error)]
+            if not unknown:
+                raise
+            del options[unknown[0]]
 
 
 def _about(fixed: tuple[Any, ...], given: list[Array]) -> Any:
@@ -138,7 +152,7 @@ def _about(fixed: tuple[Any, ...], given: list[Array]) -> Any:
     return about
 
 
-def _digest(traced: core.ClosedJaxpr) -> str:
+def _digest(traced: Any) -> str:
     """Of a computation and of the constants in it, without addresses in memory, which say nothing."""
     text = re.sub("0x[0-9a-f]+", "", str(traced)) + describe([_plain(value) for value in _constants(traced)])
     return hashlib.sha256(text.encode()).hexdigest()
@@ -146,10 +160,9 @@ def _digest(traced: core.ClosedJaxpr) -> str:
 
 def _constants(part: Any) -> list[Any]:
     """The arrays that a computation holds, those of the functions in it included: its text does not show them."""
-    if isinstance(part, core.ClosedJaxpr):
-        return [*part.consts, *_constants(part.jaxpr)]
-    if isinstance(part, core.Jaxpr):
-        return [value for equation in part.eqns for inner in equation.params.values() for value in _constants(inner)]
+    if isinstance(part, (core.ClosedJaxpr, core.Jaxpr)):  # one class since JAX 0.11; before, the latter held none
+        inner = (value for equation in part.eqns for value in equation.params.values())
+        return [*getattr(part, "consts", ()), *(found for value in inner for found in _constants(value))]
     return [value for inner in part for value in _constants(inner)] if isinstance(part, (list, tuple)) else []
 
 

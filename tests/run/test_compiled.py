@@ -1,4 +1,4 @@
-"""Compiling: what an XLA that does not know an option does about it."""
+"""Compiling: which options XLA is given, and what it does about one that it does not know."""
 
 import jax
 import jax.numpy as jnp
@@ -9,34 +9,48 @@ from evolve.run.compiled import _compile, compiled
 
 
 class Lowered:
-    """Refuses all options with the same message."""
+    """Refuses options by the first that has been forgotten, and is compiled to those that it was given."""
 
-    def __init__(self, message):
-        self.message = message
+    def __init__(self, *forgotten):
+        self.forgotten = forgotten
 
     def compile(self, compiler_options=None):
-        if compiler_options:
-            raise jax.errors.JaxRuntimeError(self.message)
-        return "compiled"
+        for name in compiler_options or {}:
+            if name in self.forgotten:
+                raise jax.errors.JaxRuntimeError(f"INVALID_ARGUMENT: No such compile option: '{name}'")
+        return dict(compiler_options or {})
 
 
-def test_an_option_that_xla_has_forgotten_is_left_out():
-    lowered = Lowered("INVALID_ARGUMENT: No such compile option: 'xla_cpu_use_fusion_emitters'")
-    assert _compile(lowered, True) == "compiled"
+def test_an_option_that_xla_has_forgotten_is_left_out_and_the_others_are_given():
+    every = _compile(Lowered(), True)
+    assert len(every) > 2
+    for name in every:
+        assert _compile(Lowered(name), True) == {other: every[other] for other in every if other != name}
+    assert _compile(Lowered(*every), True) == {}
 
 
 def test_xla_still_says_so_in_these_words():
-    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_cpu_no_such_option'"):
         jax.jit(lambda x: x).lower(1.0).compile(compiler_options={"xla_cpu_no_such_option": False})
 
 
-def test_no_option_is_given_where_none_is_wanted():
-    assert _compile(Lowered("an option was given"), False) == "compiled"
+def test_what_is_compiled_quickly_has_options_of_its_own():
+    assert _compile(Lowered(), False).items() < _compile(Lowered(), True).items()
+
+
+def test_other_backends_have_options_of_their_own(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert _compile(Lowered(), True) == _compile(Lowered(), False) == {}
 
 
 def test_other_errors_are_errors():
+    class Full:
+        def compile(self, compiler_options=None):
+            del compiler_options
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no memory")
+
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
-        _compile(Lowered("RESOURCE_EXHAUSTED: no memory"), True)
+        _compile(Full(), True)
 
 
 def test_what_was_compiled_quickly_serves_only_where_that_is_asked_for():
