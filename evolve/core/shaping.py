@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from evolve.core.checks import check_between
 
-_FEW = 512  # losses that are compared each with each: up to here that costs no more than sorting them
+_FEW = 128  # losses that are compared each with each: up to here that costs no more than sorting them
 Shaping: TypeAlias = Callable[..., Float[Array, " n"]]
 
 
@@ -68,7 +68,7 @@ def by_rank(losses: Float[Array, " n"], table: Any, count: Any = None) -> Float[
 
     The order decides alone, so any strictly increasing transformation of the losses leaves the weights bit-identical.
     A failed member ranks worst. Of a population of which only the first `count` members are in use, the others' losses
-    are infinite, and they weigh nothing. O(n log n); up to 512 members O(n^2), which is no slower.
+    are infinite, and they weigh nothing. O(n log n); up to 128 members O(n^2), which is no slower.
 
     Raises
     ------
