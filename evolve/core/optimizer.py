@@ -71,7 +71,8 @@ class Optimizer(eqx.Module):
     def __init_subclass__(cls, **options: Any) -> None:
         """Guard the methods that take a key, whoever writes them."""
         super().__init_subclass__(**options)
-        if "tell" in vars(cls) and "takes_clean" not in vars(cls):
+        told, said = (next(one for one in cls.__mro__ if name in vars(one)) for name in ("tell", "takes_clean"))
+        if cls.__mro__.index(told) < cls.__mro__.index(said):  # written by who does not know of clean ones
             cls.takes_clean = False
         for name in ("init", "start", "ask"):
             method = vars(cls).get(name)
@@ -220,8 +221,9 @@ class Guarding(Optimizer):
     def learn_if(self, state: State, population: Population, losses: Any, some: Bool[Array, ""] | bool) -> State:
         """`told`; a subclass that learns, fails or answers in a way of its own is guarded as any method."""
         kind = type(self)
-        # The first one that wrote `told`, which others may have gone on with; after it comes the one that asks for it.
-        *_, author, _ = (one for one in kind.__mro__ if issubclass(one, Guarding) and "told" in vars(one))
+        # The first one that wrote `told`, which others may have gone on with; before it comes the one that asks for it.
+        authors = [one for one in kind.__mro__ if issubclass(one, Guarding) and "told" in vars(one)]
+        author = authors[max(0, len(authors) - 2)]  # where it is a mixin's alone, who asks for it, and all is guarded
         if any(getattr(kind, name) is not getattr(author, name) for name in ("learn", "failed", "answer")):
             return super().learn_if(state, population, losses, some)
         return self.told(state, population, losses, some)

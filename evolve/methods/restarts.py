@@ -19,6 +19,7 @@ from evolve.core.trees import Geometry, Params, altered, begin, fitted, float_dt
 from evolve.core.wrapper import Wrapper, check_inner, grows, within
 from evolve.methods.stopping import quantiles
 
+_NEVER = 2**31 - 1  # evaluations with which a run does not end
 Start = Callable[[PRNGKeyArray, Params], Params]
 
 
@@ -107,6 +108,8 @@ class Restarts(Guarding):
         check_inner(self, self.optimizer)
         check_count(self, 0, 20, restarts=self.restarts)
         name = type(self.optimizer).__name__
+        if self.optimizer.oracle != "loss":
+            raise ValueError(f"Restarts: {name} learns from gradients; take a method that needs losses only.")
         if self.regime not in ("same", "ipop", "bipop"):
             raise ValueError(f"Restarts: regime is {self.regime!r}; it must be 'same', 'ipop' or 'bipop'.")
         if not _stops(self.optimizer):
@@ -122,7 +125,7 @@ class Restarts(Guarding):
         geometry, start = begin(self, params)
         zero, origin = jnp.zeros((), jnp.int32), geometry.cast(start)
         small, size = jnp.asarray(self.regime == "bipop"), jnp.asarray(self._least(geometry.size), jnp.int32)
-        inner, far = self._run(origin, key, size, 1.0), jnp.asarray(2**31 - 1, jnp.int32)
+        inner, far = self._run(origin, key, size, 1.0), jnp.asarray(_NEVER, jnp.int32)
         books, no = jnp.zeros(2, jnp.int32), jnp.zeros((), bool)
         infinite = jnp.full((), jnp.inf, float_dtype())
         return RestartsState(
@@ -190,8 +193,10 @@ class Restarts(Guarding):
         return state.extra + self.optimizer.extra(state.inner)
 
     def counted(self, state: RestartsState, learned: RestartsState) -> RestartsState:
-        """The other one's, of all runs: one of the two may have begun another."""
-        return dataclasses.replace(state, extra=self.extra(learned) - self.optimizer.extra(state.inner))
+        """The other one's, of all runs: in the run, unless one of the two has begun another."""
+        counted = self.optimizer.counted(state.inner, learned.inner)
+        inner = counted if counted is state.inner else select(state.run == learned.run, counted, state.inner)
+        return dataclasses.replace(state, inner=inner, extra=self.extra(learned) - self.optimizer.extra(inner))
 
     def more(self, state: RestartsState) -> Int[Array, ""]:
         """The method's."""
@@ -235,7 +240,7 @@ class Restarts(Guarding):
         some = least * (largest / least) ** width**2
         size = jnp.where(small, some, largest).astype(jnp.int32)
         spread = jnp.where(small, 0.01**local, 1.0)
-        limit = jnp.where(small, books[0] - books[0] // 2, 2**31 - 1).astype(jnp.int32)
+        limit = jnp.where(small, books[0] - books[0] // 2, _NEVER).astype(jnp.int32)
         start = state.origin if self.start is None else self.start(begins, state.origin)
         return dataclasses.replace(
             state,
@@ -264,8 +269,8 @@ class Restarts(Guarding):
 
 
 def _added(one: Int[Array, "*any"], other: Any) -> Int[Array, "*any"]:
-    """The sum of two counts, or some number from 2^30 to 2^31 - 1."""
-    return jnp.minimum(one, 2**30) + jnp.minimum(jnp.asarray(other, jnp.int32), 2**30 - 1)
+    """The sum of two counts; where one of them is above 2^30, some number from there to 2^31 - 2, below `_NEVER`."""
+    return jnp.minimum(one, 2**30) + jnp.minimum(jnp.asarray(other, jnp.int32), 2**30 - 2)
 
 
 def _median(losses: Float[Array, " size"]) -> Float[Array, ""]:

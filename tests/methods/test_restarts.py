@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from laws.programs import ask, directions, init, members, start, tell
 from laws.tools import compilations
@@ -20,6 +21,7 @@ from evolve import (
     SNES,
     XNES,
     Bounded,
+    Gradient,
     OpenES,
     Restarts,
     SepCMAES,
@@ -29,7 +31,7 @@ from evolve import (
 )
 from evolve.compare.suite.record import Recorded
 from evolve.core import Stored, Wrapper
-from evolve.core.optimizer import Clean, Growing
+from evolve.core.optimizer import Clean, Growing, Guarding
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.restarts import RestartsState
 
@@ -409,6 +411,44 @@ def test_what_is_evaluated_in_vain_counts_once_in_whatever_run(around):
     assert int(optimizer.status(state)["run"]) > 2
 
 
+def test_what_is_evaluated_in_vain_counts_in_the_books_whoever_guards():
+    """A wrapper that guards what it learns changes no run of BIPOP, which are compared by what they cost."""
+    method = Restarts(Searching(CMAES(0.5, 8, stopping=Tolerances(tolfailed=20.0, maxiter=0.1))), "bipop", 4)
+    runs = []
+    for optimizer in (method, Gain(method, 1.0)):
+        state, seen = init(optimizer, np.ones(3), jax.random.key(0)), []
+        for t in range(300):
+            population = ask(optimizer, state, jax.random.key(t))
+            losses = jnp.sum(members(population) ** 2, axis=1)
+            state = tell(optimizer, state, population, jnp.full(len(losses), jnp.nan) if t % 3 == 1 else losses)
+            own = state if optimizer is method else state.inner
+            seen.append((int(own.run), int(own.size), *map(int, own.books)))
+        runs.append(seen)
+        assert seen[-1][0] > 2
+    assert runs[0] == runs[1]
+
+
+def test_a_small_run_ends_by_all_that_it_evaluates():
+    """Its populations, and what its method looks at beside them."""
+    optimizer = Restarts(Looking(CMAES(0.5, 8), 1.0), "bipop", 4)
+    state = init(optimizer, np.ones(3), jax.random.key(0))
+    state = dataclasses.replace(state, run=jnp.asarray(1), limit=jnp.asarray(5 * 18))
+    for t in range(5):
+        assert int(state.run) == 1
+        population = ask(optimizer, state, jax.random.key(t))
+        state = tell(optimizer, state, population, jnp.sum(members(population) ** 2, axis=1))
+    assert int(state.run) == 2
+
+
+def test_a_run_without_a_limit_goes_on_whatever_it_has_cost():
+    optimizer = Restarts(Looking(CMAES(0.5, 8), 1.0), "ipop", 4)
+    state = init(optimizer, np.ones(3), jax.random.key(0))
+    state = dataclasses.replace(state, spent=jnp.asarray(2**31 - 9), inner=Pair(state.inner.inner, jnp.asarray(2**27)))
+    population = ask(optimizer, state, jax.random.key(1))
+    after = tell(optimizer, state, population, jnp.sum(members(population) ** 2, axis=1))
+    assert int(after.run) == 0
+
+
 def test_books_beyond_what_is_counted_are_compared_all_the_same():
     """A large run begins as soon as small ones have had as much."""
     optimizer = Restarts(CMAES(0.5, 8), "bipop", 9)
@@ -446,6 +486,40 @@ def test_devices_and_methods_of_the_users_own_are_told_plain_losses():
     assert np.isfinite(result.state.best_loss)
     assert result.state.best_loss == np.float32(result.loss)
     assert evolve.run(problem, Low(Restarts(CMAES(0.5, 8), "ipop", 2), 1.0), evaluations=400).generations > 0
+
+
+class Minimum:
+    """Something more, before what a method is told; no optimizer by itself."""
+
+    def tell(self, state, population, losses):
+        return super().tell(state, population, jnp.maximum(losses, jnp.min(losses)))
+
+
+class Mindful(Minimum, Restarts):
+    """A method that somebody else's `tell` stands before."""
+
+
+class Aware(Restarts):
+    """A method that knows of losses that were cleaned."""
+
+    takes_clean = True
+
+    def tell(self, state, population, losses):
+        TOLD.append(isinstance(losses, Clean))
+        return super().tell(state, population, losses)
+
+
+TOLD = []
+
+
+def test_a_tell_of_anothers_is_told_plain_losses_and_one_that_knows_of_clean_ones_those():
+    problem = evolve.wrap(lambda x: x @ x, np.ones(3))
+    assert evolve.run(problem, Mindful(CMAES(0.5, 8), "ipop", 2), evaluations=200).generations > 0
+    assert (Mindful.takes_clean, Aware.takes_clean) == (False, True)
+    for backend, clean in ((evolve.Device(), True), (Logged(), False)):
+        TOLD.clear()
+        evolve.run(problem, Aware(CMAES(0.5, 8), "ipop", 2), evaluations=200, backend=backend)
+        assert set(TOLD) == {clean}
 
 
 def test_a_small_run_costs_what_it_may_also_where_members_are_evaluated_several_times():
@@ -487,6 +561,51 @@ class Mixed(Mixin, Counting):
     """Whose `failed` is that of another class than its `told`."""
 
 
+class Both(Counting):
+    """Which writes both."""
+
+    def told(self, state, population, losses, some):
+        return super().told(state, population, losses, some)
+
+    def failed(self, state, population):
+        return super().failed(state, population)
+
+
+class Bare(Guarding):
+    """A method whose `told` may come from somewhere else."""
+
+    def init(self, params, key):
+        del key
+        return jnp.asarray(params)
+
+    def ask(self, state, key):
+        return ask(CMAES(0.5, 8), init(CMAES(0.5, 8), state, key), key)
+
+    def answer(self, state):
+        return state
+
+
+class Elsewhere:
+    """Where it comes from."""
+
+    def told(self, state, population, losses, some):
+        del population, some
+        return state / jnp.min(losses)
+
+
+class Lent(Elsewhere, Bare):
+    """It is guarded as any other."""
+
+
+def test_what_a_mixin_has_told_is_guarded():
+    optimizer = Lent()
+    state = optimizer.init(jnp.ones(3), jax.random.key(0))
+    population = optimizer.ask(state, jax.random.key(1))
+    np.testing.assert_array_equal(optimizer.tell(state, population, jnp.full(8, 2.0)), state / 2)
+    np.testing.assert_array_equal(optimizer.tell(state, population, jnp.full(8, jnp.nan)), state)
+    np.testing.assert_array_equal(optimizer.tell(state, population, jnp.zeros(8)), state)
+
+
 class Mine(Restarts):
     """A subclass that is made in a way of its own."""
 
@@ -494,7 +613,7 @@ class Mine(Restarts):
         self.optimizer, self.regime, self.restarts, self.start, self.noisy = CMAES(sigma), "ipop", 3, None, False
 
 
-@pytest.mark.parametrize("kind", [Counting, Mixed], ids=["plain", "mixed"])
+@pytest.mark.parametrize("kind", [Counting, Mixed, Both], ids=["plain", "mixed", "both"])
 @pytest.mark.parametrize("method", [CMAES(0.5, 8), SNES(0.5, 8)], ids=lambda method: type(method).__name__)
 def test_what_a_subclass_does_where_all_fail_is_done(method, kind):
     optimizer = kind(method, -9.0, 9.0)
@@ -616,6 +735,7 @@ def test_uniform_starts():
         (lambda: Restarts(Ending(), "ipop"), "the population of Ending cannot grow; say regime='same'"),
         (lambda: Restarts(Bounded(Ending(), -1.0, 1.0)), "the population of Bounded cannot grow; say regime='same'"),
         (lambda: Uniform(np.full(2, 3.0), np.full(1, -1.0))(jax.random.key(0), jnp.zeros(2)), "low is 3.0 where high"),
+        (lambda: Restarts(Gradient(optax.lbfgs()), "same"), "Restarts: Gradient learns from gradients; take a method"),
         (lambda: Restarts(CMAES(), restarts=-1), "restarts is -1; it must be at least 0"),
         (lambda: Restarts(CMAES(stopping=None)), "CMAES never stops by itself"),
         (lambda: Restarts(Bounded(CMAES(stopping=None), -1.0, 1.0)), "Bounded never stops by itself"),
