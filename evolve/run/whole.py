@@ -40,6 +40,7 @@ class Whole:
         if problem.host:
             raise ValueError(f"Whole: the loss of {type(problem).__name__} is plain Python; call run instead.")
         self.bought = Account.of(evaluations // forwards(problem, optimizer))
+        self.target: Any = full((), -jnp.inf, float_dtype())
         self.program: Program = compiled(_whole, self._task(problem, optimizer, 0), quickly=True)
 
     def __call__(self, problem: Problem, optimizer: Optimizer, seed: int) -> tuple[Any, Any]:
@@ -47,8 +48,7 @@ class Whole:
         return self.program.call(self._task(problem, optimizer, seed))
 
     def _task(self, problem: Problem, optimizer: Optimizer, seed: int) -> Task:
-        target = full((), -jnp.inf, float_dtype())
-        return Task(problem, optimizer, jax.random.key(seed), target, self.bought, Device())
+        return Task(problem, optimizer, jax.random.key(seed), self.target, self.bought, Device())
 
 
 def _whole(task: Task) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evolve.run.compiled import _compile, compiled
+from evolve.run.compiled import _compile, _digest, compiled
 
 
 class Lowered:
@@ -51,6 +51,17 @@ def test_other_errors_are_errors():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
         _compile(Full(), True)
+
+
+def test_a_constant_within_a_branch_tells_programs_apart():
+    """Their text does not show it."""
+
+    def with_constant(constant):
+        return lambda x: jax.lax.cond(x[0] > 0, lambda: x + constant, lambda: x)
+
+    traced = [jax.jit(with_constant(np.full(3, value))).trace(jnp.ones(3)).jaxpr for value in (1.0, 1.0, 2.0)]
+    one, same, other = map(_digest, traced)
+    assert one == same != other
 
 
 def test_what_was_compiled_quickly_serves_only_where_that_is_asked_for():

@@ -21,6 +21,7 @@ from evolve.core.guards import check_names
 from evolve.core.optimizer import Optimizer
 from evolve.core.trees import float_dtype
 from evolve.run.budget import FAR, Budget, answers
+from evolve.run.compiled import numeric
 from evolve.run.prepare import seeds_of
 from evolve.run.whole import Whole
 
@@ -109,13 +110,14 @@ def _outcome(entry: Entry, optimizer: Optimizer, suite: Suite, shared: dict[str,
     """Run one optimizer; what happened, whatever it was."""
     try:
         at, limit = moments(suite.dimension, shared["limit"]), shared["limit"]
-        whole = Whole(suite.cases[0].problem, recorded(suite.cases[0], optimizer, at), limit)
+        method = numeric(recorded(suite.cases[0], optimizer, at))  # once for all cases
+        whole = Whole(suite.cases[0].problem, method, limit)
         start, done = time.perf_counter(), []
-        for found in _each(whole, suite, optimizer, at, shared["seed"]):
+        for found in _each(whole, suite, method, shared["seed"]):
             done.append(found)
             shared["live"].part(len(done), len(suite.cases))
         records, ends = zip(*done, strict=True)
-        names = ["evaluations", *recorded(suite.cases[0], optimizer, at).reasons]
+        names = ["evaluations", *method.reasons]
         log = Log.of(records, at, [str(names[end]) for end in ends])
         costs = {"seconds": time.perf_counter() - start, "compile_seconds": whole.program.seconds}
         facts = costs | {"memory": whole.program.memory, "failed": tuple(int(record.failed) for record in records)}
@@ -131,7 +133,7 @@ def recorded(case: Case, optimizer: Optimizer, at: np.ndarray) -> Recorded:
     return Recorded(optimizer, np.float64(case.f_opt), TARGETS, at.astype(np.int32))
 
 
-def _each(whole: Whole, suite: Suite, optimizer: Optimizer, at: np.ndarray, seed: int) -> Iterator[Any]:
+def _each(whole: Whole, suite: Suite, method: Recorded, seed: int) -> Iterator[Any]:
     """Every case's record and why it ended, in order, computed on all cores.
 
     An accelerator does one thing at a time; the CPU's programs are small and use one core each. Whoever stops early
@@ -140,7 +142,7 @@ def _each(whole: Whole, suite: Suite, optimizer: Optimizer, at: np.ndarray, seed
 
     def one(case: Case) -> Any:
         with jax.enable_x64(True):  # the setting belongs to a thread
-            state, reason = whole(case.problem, recorded(case, optimizer, at), case.seed(seed))
+            state, reason = whole(case.problem, replace(method, f_opt=np.float64(case.f_opt)), case.seed(seed))
             return jax.device_get((state.record, reason))
 
     workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
