@@ -48,7 +48,7 @@ class Parameters(NamedTuple):
         if not isinstance(self.size, jax.Array):
             return jnp.stack([between(first, last, table) for table in self.tables()]) * share
         # The better half weighs more than nothing (eq. 49), the others less.
-        half, middle = self.size // 2, jnp.log((_exact(self.size) + 1) / 2)
+        half, middle = self.size >> 1, jnp.log((_exact(self.size) + 1) / 2)
         begin, end = (jnp.stack([jnp.minimum(place, half), place]) for place in (first, last))
         logs = between(begin, end, np.log(np.arange(1, len(first) + 1)))
         raw = ((end - begin).astype(share.dtype) * middle - logs) * share

@@ -113,7 +113,7 @@ class Colored(Directions):
 
     def white(self, first: Int[Array, ""] | int) -> Float[Array, "window n"]:
         """The white noise of the window that begins with a member; each window has a key of its own."""
-        place = jnp.asarray(first) // self.window
+        place = jax.lax.div(jnp.asarray(first, jnp.int32), jnp.int32(self.window))  # none is negative
 
         def drawn(operand: tuple[PRNGKeyArray, Array]) -> Float[Array, "window n"]:
             return noise(draws.fold_in(*operand), self.window, self.geometry.size, self.mirrored)

@@ -232,7 +232,7 @@ class Restarts(Guarding):
         least = self._least(Geometry.of(state.origin).size)
         beside, place = self.optimizer.extra(state.inner), state.small.astype(jnp.int32)
         books = state.books.at[place].set(_added(state.books[place], _added(state.spent, beside)))
-        books = jnp.where(jnp.max(books) >= 2**30, books // 2, books)  # which of them is larger is what counts
+        books = jnp.where(jnp.max(books) >= 2**30, books >> 1, books)  # which of them is larger is what counts
         small = (books[1] < jnp.maximum(1, books[0])) & (self.regime == "bipop")
         grown = state.grown + ~small
         largest = least * 2.0**grown if self.regime != "same" else jnp.asarray(float(least))
@@ -240,7 +240,7 @@ class Restarts(Guarding):
         some = least * (largest / least) ** width**2
         size = jnp.where(small, some, largest).astype(jnp.int32)
         spread = jnp.where(small, 0.01**local, 1.0)
-        limit = jnp.where(small, books[0] - books[0] // 2, _NEVER).astype(jnp.int32)
+        limit = jnp.where(small, books[0] - (books[0] >> 1), _NEVER).astype(jnp.int32)
         start = state.origin if self.start is None else self.start(begins, state.origin)
         return dataclasses.replace(
             state,
