@@ -22,10 +22,7 @@ class Wrapper(Growing):
     optimizer: Optimizer
 
     def __check_init__(self) -> None:
-        check_inner(self, self.optimizer)
-        if self.optimizer.oracle != "loss" and not self.any_oracle:
-            own, name = type(self).__name__, type(self.optimizer).__name__
-            raise ValueError(f"{own}: {name} learns from gradients; take a method that needs losses only.")
+        check_inner(self, self.optimizer, self.any_oracle)
 
     @property
     def oracle(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -120,7 +117,7 @@ def _with_inner(state: State, inner: State) -> State:
     return state if inner is state.inner else eqx.tree_at(lambda state: state.inner, state, inner)
 
 
-def check_inner(owner: Any, optimizer: Any) -> None:
+def check_inner(owner: Any, optimizer: Any, any_oracle: bool) -> None:
     """Refuse what no wrapper can be put around.
 
     Raises
@@ -128,11 +125,14 @@ def check_inner(owner: Any, optimizer: Any) -> None:
     TypeError
         It is no optimizer.
     ValueError
-        It does something of its own in `tell`, which a wrapper does not call.
+        It does something of its own in `tell`, which a wrapper does not call; or it learns from gradients, and not
+        `any_oracle` will do.
     """
     check_kind(owner, Optimizer, "give CMAES(), say", optimizer=optimizer)
+    own, name = type(owner).__name__, type(optimizer).__name__
+    if optimizer.oracle != "loss" and not any_oracle:
+        raise ValueError(f"{own}: {name} learns from gradients; take a method that needs losses only.")
     if type(optimizer).tell is not Optimizer.tell:
-        own, name = type(owner).__name__, type(optimizer).__name__
         raise ValueError(f"{own}: it would pass over the tell of {name}; put it inside: {name}({own}(...)).")
 
 

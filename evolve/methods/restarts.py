@@ -105,11 +105,9 @@ class Restarts(Guarding):
     noisy: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        check_inner(self, self.optimizer)
+        check_inner(self, self.optimizer, any_oracle=False)
         check_count(self, 0, 20, restarts=self.restarts)
         name = type(self.optimizer).__name__
-        if self.optimizer.oracle != "loss":
-            raise ValueError(f"Restarts: {name} learns from gradients; take a method that needs losses only.")
         if self.regime not in ("same", "ipop", "bipop"):
             raise ValueError(f"Restarts: regime is {self.regime!r}; it must be 'same', 'ipop' or 'bipop'.")
         if not _stops(self.optimizer):
