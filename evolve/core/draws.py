@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.dtypes import canonicalize_dtype
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt
 
@@ -71,7 +73,7 @@ def bits(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.uint32) -> 
     if width not in (32, 64) or not _numbered(key, shape):
         return jax.random.bits(key, shape, dtype)
     # Without the barrier XLA would draw them once for each of their uses.
-    return jax.lax.optimization_barrier(_bits(key, _count(math.prod(shape)).reshape(shape), dtype))
+    return lax.optimization_barrier(_bits(key, _count(math.prod(shape)).reshape(shape), dtype))
 
 
 @_drawing
@@ -123,7 +125,7 @@ def materialized(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float
         return halves[1], _normal(_bits(key, i * jnp.uint32(half) + _count(half), f"uint{8 * dtype.itemsize}"), dtype)
 
     zeros = _zeros(key, (half,), dtype)
-    halves = jax.lax.fori_loop(jnp.uint32(0), jnp.uint32(2), draw, (zeros, zeros))
+    halves = lax.fori_loop(jnp.uint32(0), jnp.uint32(2), draw, (zeros, zeros))
     return jnp.concatenate(halves)[:size].reshape(shape)
 
 
@@ -149,9 +151,9 @@ def white(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array,
 
     # A loop of one turn would not stay one. All cores draw, and no halves are put together.
     def draw(turn: Array, before: Array) -> Array:
-        return jax.lax.cond(turn == 1, drawn, lambda: before)
+        return lax.cond(turn == 1, drawn, lambda: before)
 
-    return jax.lax.fori_loop(jnp.uint32(0), jnp.uint32(2), draw, _zeros(key, shape, dtype))
+    return lax.fori_loop(jnp.uint32(0), jnp.uint32(2), draw, _zeros(key, shape, dtype))
 
 
 def quantile(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -185,12 +187,12 @@ def _one(key: PRNGKeyArray) -> bool:
 def _wrapped(key: PRNGKeyArray, numbers: UInt[Array, "*shape"]) -> Key[Array, "*shape"]:
     """The keys that Threefry makes of numbers."""
     # Without the barrier XLA would make them once for each of their uses.
-    drawn = jax.lax.optimization_barrier(jnp.stack(_threefry(jax.random.key_data(key), numbers), axis=-1))
+    drawn = lax.optimization_barrier(jnp.stack(_threefry(jax.random.key_data(key), numbers), axis=-1))
     return jax.random.wrap_key_data(drawn, impl=jax.random.key_impl(key))
 
 
 def _count(size: int) -> UInt[Array, " size"]:
-    return jax.lax.iota(jnp.uint32, size)
+    return lax.iota(jnp.uint32, size)
 
 
 def _zeros(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "*shape"]:
@@ -208,16 +210,16 @@ def _bits(key: PRNGKeyArray, places: UInt[Array, "*shape"], dtype: Any) -> UInt[
 def _between(drawn: UInt[Array, "*shape"], dtype: Any, low: Any, high: Any) -> Float[Array, "*shape"]:
     """Bits as uniform numbers, their upper ones as the mantissa."""
     low, high, info = jnp.asarray(low, dtype), jnp.asarray(high, dtype), jnp.finfo(dtype)
-    one = jax.lax.bitcast_convert_type(jnp.ones((), dtype), drawn.dtype)
+    one = lax.bitcast_convert_type(jnp.ones((), dtype), drawn.dtype)
     mantissa = drawn >> jnp.asarray(info.bits - info.nmant, drawn.dtype)
-    unit = jax.lax.bitcast_convert_type(mantissa | one, dtype) - 1
+    unit = lax.bitcast_convert_type(mantissa | one, dtype) - 1
     return jnp.maximum(low, unit * (high - low) + low)
 
 
 def _normal(drawn: UInt[Array, "*shape"], dtype: Any) -> Float[Array, "*shape"]:
     """Bits as standard normal numbers, by the quantile of uniform ones."""
     low = jnp.nextafter(jnp.asarray(-1, dtype), jnp.asarray(0, dtype))
-    return jnp.asarray(math.sqrt(2), dtype) * jax.lax.erf_inv(_between(drawn, dtype, low, 1.0))
+    return jnp.asarray(math.sqrt(2), dtype) * lax.erf_inv(_between(drawn, dtype, low, 1.0))
 
 
 def _threefry(key: UInt[Array, " two"], low: UInt[Array, "*shape"]) -> tuple[Array, Array]:
@@ -226,9 +228,11 @@ def _threefry(key: UInt[Array, " two"], low: UInt[Array, "*shape"]) -> tuple[Arr
     keys = first, second, first ^ second ^ jnp.uint32(_PARITY)
     one, two = jnp.zeros_like(low) + keys[0], low + keys[1]
     for i in range(5):
+        # Functions of `lax`, not operators, which take JAX four times as long to trace: a program draws in many places.
         for by in _ROTATIONS[i % 2]:
-            one = one + two
-            two = one ^ ((two << by) | (two >> (32 - by)))
+            one = lax.add(one, two)
+            around = lax.shift_left(two, np.uint32(by)), lax.shift_right_logical(two, np.uint32(32 - by))
+            two = lax.bitwise_xor(one, lax.bitwise_or(*around))
         one, two = one + keys[(i + 1) % 3], two + keys[(i + 2) % 3] + jnp.uint32(i + 1)
     return one, two
 
