@@ -64,6 +64,11 @@ class RestartsState(eqx.Module):
     done: Bool[Array, ""]  # no restart is left
 
 
+# What of it a new run changes, and what besides where losses are noisy.
+_RENEWED = "inner", "run", "grown", "small", "size", "spent", "limit", "books", "extra", "level"
+_SETTLED = "best", "best_loss"
+
+
 class Restarts(Guarding):
     """Start again where a run has nothing more to find (Auger and Hansen 2005; Hansen 2009).
 
@@ -211,7 +216,10 @@ class Restarts(Guarding):
         over |= self.optimizer.stop(state.inner) > 0
         last = state.grown >= self.restarts
         after = dataclasses.replace(state, spent=spent, done=over & last)
-        return refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, population.key), after)
+        # What no new run changes goes around: a program that does not want the best member then never draws it.
+        old = {name: getattr(after, name) for name in (*_RENEWED, *(_SETTLED if self._noisy else ()))}
+        new = refresh(over & ~last, lambda x: x[0]._again(*x[1:]), (self, after, population.key), old)
+        return dataclasses.replace(after, **new)
 
     def _settled(self, state: RestartsState) -> tuple[Params, Float[Array, ""]]:
         """The method's answer of the best run so far, and its losses' median, where they are noisy."""
@@ -219,11 +227,9 @@ class Restarts(Guarding):
         own = self.optimizer.answer(state.inner)
         return select(here, own, state.best), jnp.where(here, state.level, state.best_loss)
 
-    def _again(self, state: RestartsState, key: PRNGKeyArray) -> RestartsState:
-        """The next run (pycma 4.5, `fmin2`)."""
-        if self._noisy:
-            best, best_loss = self._settled(state)
-            state = dataclasses.replace(state, best=best, best_loss=best_loss)
+    def _again(self, state: RestartsState, key: PRNGKeyArray) -> dict[str, Any]:
+        """What of the state the next run changes (pycma 4.5, `fmin2`)."""
+        settled = zip(_SETTLED, self._settled(state), strict=True) if self._noisy else ()
         key = draws.fold_in(key, 2**31 - 1)  # none of the members', which are numbered from 0
         begins, own, random = draws.split(key, 3)
         width, local = draws.uniform(random, (2,), float_dtype())
@@ -240,19 +246,11 @@ class Restarts(Guarding):
         spread = jnp.where(small, 0.01**local, 1.0)
         limit = jnp.where(small, books[0] - (books[0] >> 1), _NEVER).astype(jnp.int32)
         start = state.origin if self.start is None else self.start(begins, state.origin)
-        return dataclasses.replace(
-            state,
-            inner=self._run(start, own, size, spread),
-            run=state.run + 1,
-            grown=grown,
-            small=small,
-            size=size,
-            spent=jnp.zeros_like(state.spent),
-            limit=limit,
-            books=books,
-            extra=state.extra + beside,
-            level=jnp.full_like(state.level, jnp.inf),
-        )
+        level = jnp.full_like(state.level, jnp.inf)
+        inner, run = self._run(start, own, size, spread), state.run + 1
+        spent, extra = jnp.zeros_like(state.spent), state.extra + beside
+        new = inner, run, grown, small, size, spent, limit, books, extra, level
+        return dict(zip(_RENEWED, new, strict=True)) | dict(settled)
 
     def _run(self, start: Params, key: PRNGKeyArray, size: Int[Array, ""], spread: Any) -> Any:
         """A run's first state."""

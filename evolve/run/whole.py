@@ -1,6 +1,7 @@
 """Runs from start to end in one call of one program, for many problems of the same shape."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,7 +22,8 @@ class Whole:
     """A run as a function of problem, optimizer and seed, which may differ from call to call in numbers alone.
 
     It goes through the generations that `run` goes through, and keeps no books of its own: what is wanted of a run,
-    such as its best member, is in the method's state (`Recorded`, say). It may be called from several threads.
+    such as its best member, is in the method's state (`Recorded`, say). What of the state is wanted for nothing, the
+    compiler leaves out. It may be called from several threads.
 
     Parameters
     ----------
@@ -29,6 +31,8 @@ class Whole:
         Of the shapes of all that will be run.
     evaluations
         Forward passes for each run.
+    wanted
+        What to return of the method's last state.
 
     Raises
     ------
@@ -36,22 +40,23 @@ class Whole:
         The problem is one of the host, which no program can hold.
     """
 
-    def __init__(self, problem: Problem, optimizer: Optimizer, evaluations: int) -> None:
+    def __init__(self, problem: Problem, optimizer: Optimizer, evaluations: int, wanted: Callable[[Any], Any]) -> None:
         if problem.host:
             raise ValueError(f"Whole: the loss of {type(problem).__name__} is plain Python; call run instead.")
+        self.wanted = wanted
         self.bought = Account.of(evaluations // forwards(problem, optimizer))
         self.target: Any = full((), -jnp.inf, float_dtype())
-        self.program: Program = compiled(_whole, self._task(problem, optimizer, 0), quickly=True)
+        self.program: Program = compiled(_whole, self._task(problem, optimizer, 0), wanted, quickly=True)
 
     def __call__(self, problem: Problem, optimizer: Optimizer, seed: int) -> tuple[Any, Any]:
-        """The method's last state, and why it ended: a place in its `reasons` counted from 1, or 0 for the budget."""
-        return self.program.call(self._task(problem, optimizer, seed))
+        """What is wanted of the last state, and why it ended: a place in `reasons` counted from 1, 0 for the budget."""
+        return self.program.call(self._task(problem, optimizer, seed), self.wanted)
 
     def _task(self, problem: Problem, optimizer: Optimizer, seed: int) -> Task:
         return Task(problem, optimizer, jax.random.key(seed), self.target, self.bought, Device())
 
 
-def _whole(task: Task) -> tuple[Any, Any]:
+def _whole(task: Task, wanted: Callable[[Any], Any]) -> tuple[Any, Any]:
     first = Position.start(task.optimizer, *start(task.problem, task.run_key))
     least = jax.eval_shape(task.optimizer.ask, first.state, task.run_key).least
     task = dataclasses.replace(task, least=least)
@@ -66,4 +71,4 @@ def _whole(task: Task) -> tuple[Any, Any]:
         return (now[1] == 0) & bought(task, now[0])
 
     last, reason = jax.lax.while_loop(goes_on, generation, (first, jnp.zeros((), jnp.int32)))
-    return last.state, reason
+    return wanted(last.state), reason

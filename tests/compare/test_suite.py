@@ -6,6 +6,7 @@ import dataclasses
 import io
 import re
 import warnings
+from operator import attrgetter
 
 import jax
 import jax.numpy as jnp
@@ -98,17 +99,17 @@ def test_a_gradient_counts_as_three_and_its_loss_is_known_after_the_first(found)
 def test_a_case_is_the_run_of_its_seed_through_one_program(found):
     suite, (profiles, _) = bowls(), found
     at, traced = moments(2, 600), Bowl.traced
-    whole = Whole(suite.cases[0].problem, recorded(suite.cases[0], METHODS["S/NES"], at), 600)
+    whole = Whole(suite.cases[0].problem, recorded(suite.cases[0], METHODS["S/NES"], at), 600, attrgetter("record"))
     made = Bowl.traced
     for place, case in enumerate(suite.cases):
-        record = whole(case.problem, recorded(case, METHODS["S/NES"], at), case.seed(0))[0].record
+        record = whole(case.problem, recorded(case, METHODS["S/NES"], at), case.seed(0))[0]
         np.testing.assert_array_equal(record.hits, profiles.logs["S/NES"].hits[place])
     assert traced < made == Bowl.traced
     case = suite.cases[4]
     recorder = recorded(case, METHODS["S/NES"], at)
     result, other = evolve.run(case.problem, recorder, evaluations=600, seed=case.seed(0), seeds=2)
     np.testing.assert_array_equal(result.state.record.hits, profiles.logs["S/NES"].hits[4])
-    alone = whole(case.problem, recorder, case.seed(0) + 1)[0].record
+    alone = whole(case.problem, recorder, case.seed(0) + 1)[0]
     np.testing.assert_array_equal(other.state.record.hits, alone.hits)
     assert result.reason == profiles.entries[0].reasons[4] == "final target"
     assert result.evaluations == profiles.entries[0].evaluations[4]

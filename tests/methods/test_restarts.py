@@ -457,7 +457,7 @@ def test_books_beyond_what_is_counted_are_compared_all_the_same():
     state = dataclasses.replace(state, books=many, small=jnp.asarray(True), grown=jnp.asarray(3))
     for run in range(40):
         state = dataclasses.replace(state, spent=jnp.asarray(10**7))
-        state = optimizer._again(state, jax.random.key(run))
+        state = dataclasses.replace(state, **optimizer._again(state, jax.random.key(run)))
         if not bool(state.small):
             assert run == 5  # books are halved at 2^30, and so is what small runs lack
             return

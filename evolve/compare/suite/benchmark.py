@@ -111,7 +111,7 @@ def _outcome(entry: Entry, optimizer: Optimizer, suite: Suite, shared: dict[str,
     try:
         at, limit = moments(suite.dimension, shared["limit"]), shared["limit"]
         method = numeric(recorded(suite.cases[0], optimizer, at))  # once for all cases
-        whole = Whole(suite.cases[0].problem, method, limit)
+        whole = Whole(suite.cases[0].problem, method, limit, _record)
         start, done = time.perf_counter(), []
         for found in _each(whole, suite, method, shared["seed"]):
             done.append(found)
@@ -133,6 +133,10 @@ def recorded(case: Case, optimizer: Optimizer, at: np.ndarray) -> Recorded:
     return Recorded(optimizer, np.float64(case.f_opt), TARGETS, at.astype(np.int32))
 
 
+def _record(state: Any) -> Any:
+    return state.record
+
+
 def _each(whole: Whole, suite: Suite, method: Recorded, seed: int) -> Iterator[Any]:
     """Every case's record and why it ended, in order, computed on all cores.
 
@@ -142,8 +146,8 @@ def _each(whole: Whole, suite: Suite, method: Recorded, seed: int) -> Iterator[A
 
     def one(case: Case) -> Any:
         with jax.enable_x64(True):  # the setting belongs to a thread
-            state, reason = whole(case.problem, replace(method, f_opt=np.float64(case.f_opt)), case.seed(seed))
-            return jax.device_get((state.record, reason))
+            found = whole(case.problem, replace(method, f_opt=np.float64(case.f_opt)), case.seed(seed))
+            return jax.device_get(found)
 
     workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
     pool = ThreadPoolExecutor(workers)
