@@ -153,17 +153,35 @@ def _about(fixed: tuple[Any, ...], given: list[Array]) -> Any:
 
 
 def _digest(traced: Any) -> str:
-    """Of a computation and of the constants in it, without addresses in memory, which say nothing."""
-    text = re.sub("0x[0-9a-f]+", "", str(traced)) + describe([_plain(value) for value in _constants(traced)])
+    """Of a computation, of the constants in it and of the Python functions that it calls.
+
+    Its text shows neither, but addresses in memory, which say nothing.
+    """
+    constants, hosts = list[Any](), list[tuple[int, int]]()
+    for one in _computations(traced):
+        constants += [_plain(value) for value in getattr(one, "consts", ())]
+        hosts += [_host(equation.params["callback"]) for equation in one.eqns if "callback" in equation.params]
+    text = re.sub("0x[0-9a-f]+", "", str(traced)) + describe(constants) + repr(hosts)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _constants(part: Any) -> list[Any]:
-    """The arrays that a computation holds, those of the functions in it included: its text does not show them."""
-    if isinstance(part, (core.ClosedJaxpr, core.Jaxpr)):  # one class since JAX 0.11; before, the latter held none
-        inner = (value for equation in part.eqns for value in equation.params.values())
-        return [*getattr(part, "consts", ()), *(found for value in inner for found in _constants(value))]
-    return [value for inner in part for value in _constants(inner)] if isinstance(part, (list, tuple)) else []
+def _computations(part: Any) -> Generator[Any]:
+    """A computation, and those in it."""
+    if isinstance(part, (core.ClosedJaxpr, core.Jaxpr)):  # one class since JAX 0.11; the latter held no constants
+        yield part
+        part = [value for equation in part.eqns for value in equation.params.values()]
+    if isinstance(part, (list, tuple)):
+        for inner in part:
+            yield from _computations(inner)
+
+
+def _host(callback: Any) -> tuple[int, int]:
+    """Which Python function, and for a method whose: the program that calls it keeps it, so no other gets its id.
+
+    One that is made anew in every trace is another one each time, and so is one that `jax.debug.callback` wraps.
+    """
+    function = getattr(callback, "callback_func", callback)
+    return id(getattr(function, "__func__", function)), id(getattr(function, "__self__", None))
 
 
 def _plain(value: Any) -> Any:
