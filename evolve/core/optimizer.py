@@ -71,9 +71,10 @@ class Optimizer(eqx.Module):
     def __init_subclass__(cls, **options: Any) -> None:
         """Guard the methods that take a key, whoever writes them."""
         super().__init_subclass__(**options)
-        told, said = (next(one for one in cls.__mro__ if name in vars(one)) for name in ("tell", "takes_clean"))
-        if cls.__mro__.index(told) < cls.__mro__.index(said):  # written by who does not know of clean ones
-            cls.takes_clean = False
+        sure = [one for one in cls.__mro__ if vars(one).get("takes_clean")]  # each of itself and of what it is made of
+        told = (one for one in cls.__mro__ if "tell" in vars(one))
+        if "takes_clean" not in vars(cls) and not all(any(issubclass(one, tell) for one in sure) for tell in told):
+            cls.takes_clean = False  # one of them was written by who does not know of clean ones
         for name in ("init", "start", "ask"):
             method = vars(cls).get(name)
             if method is not None and not getattr(method, "__isabstractmethod__", False):

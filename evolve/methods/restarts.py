@@ -196,10 +196,15 @@ class Restarts(Guarding):
         return state.extra + self.optimizer.extra(state.inner)
 
     def counted(self, state: RestartsState, learned: RestartsState) -> RestartsState:
-        """The other one's, of all runs: in the run, unless one of the two has begun another."""
+        """The other one's, of all runs: in the run, unless one of the two has begun another.
+
+        What no run's method counts any more is spent by the run that goes on.
+        """
         counted = self.optimizer.counted(state.inner, learned.inner)
         inner = counted if counted is state.inner else select(state.run == learned.run, counted, state.inner)
-        return dataclasses.replace(state, inner=inner, extra=self.extra(learned) - self.optimizer.extra(inner))
+        extra = self.extra(learned) - self.optimizer.extra(inner)
+        spent = _added(state.spent, extra - state.extra)
+        return dataclasses.replace(state, inner=inner, extra=extra, spent=spent)
 
     def more(self, state: RestartsState) -> Int[Array, ""]:
         """The method's."""
@@ -265,7 +270,7 @@ class Restarts(Guarding):
 
 
 def _added(one: Int[Array, "*any"], other: Any) -> Int[Array, "*any"]:
-    """The sum of two counts; where one of them is above 2^30, some number from there to 2^31 - 2, below `_NEVER`."""
+    """The sum of two counts, below `_NEVER`: where one of them is 2^30 - 1 or more, some number from 2^30 - 2 on."""
     return jnp.minimum(one, 2**30) + jnp.minimum(jnp.asarray(other, jnp.int32), 2**30 - 2)
 
 

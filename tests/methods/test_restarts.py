@@ -411,21 +411,27 @@ def test_what_is_evaluated_in_vain_counts_once_in_whatever_run(around):
     assert int(optimizer.status(state)["run"]) > 2
 
 
+@pytest.mark.parametrize(
+    ("tolfailed", "vain"),
+    [(20.0, lambda t: t % 3 == 1), (2.0, lambda t: t % 17 > 14 or t % 29 in (20, 21, 22))],
+    ids=["seldom", "ending"],
+)
 @pytest.mark.parametrize("around", [lambda method: method, lambda method: Gain(method, 1.0)], ids=["alone", "within"])
-def test_what_is_evaluated_in_vain_counts_in_the_books(around):
-    """All but what the last generation of a run has evaluated, where a wrapper guards it."""
-    method = Searching(CMAES(0.5, 8, stopping=Tolerances(tolfailed=20.0, maxiter=0.1)))
+def test_what_is_evaluated_in_vain_counts_in_the_books(around, tolfailed, vain):
+    """All of it, also where a run ends by what failed, or ends only if it did not."""
+    method = Searching(CMAES(0.5, 8, stopping=Tolerances(tolfailed=tolfailed, maxiter=0.1)))
     optimizer = around(Restarts(method, "bipop", 4))
     state, asked = init(optimizer, np.ones(3), jax.random.key(0)), 0
     for t in range(300):
         population = ask(optimizer, state, jax.random.key(t))
         asked += int(population.evaluations)
         losses = jnp.sum(members(population) ** 2, axis=1)
-        state = tell(optimizer, state, population, jnp.full(len(losses), jnp.nan) if t % 3 == 1 else losses)
-    own = state if isinstance(optimizer, Restarts) else state.inner
+        state = tell(optimizer, state, population, jnp.full(len(losses), jnp.nan) if vain(t) else losses)
+        own = state if isinstance(optimizer, Restarts) else state.inner
+        assert int(own.spent) >= 0  # no run counts what another's method did
     booked = int(jnp.sum(own.books)) + int(own.spent) + int(method.extra(own.inner))
     assert int(own.run) > 2
-    assert 0 <= asked + 10 * 300 - booked <= 10 * int(own.run)
+    assert booked == asked + 10 * 300
 
 
 def test_a_small_run_ends_by_all_that_it_evaluates():
@@ -509,13 +515,35 @@ class Aware(Restarts):
         return super().tell(state, population, losses)
 
 
+class Unsure(Aware, Mindful):
+    """It knows of them, and what it goes on with does not."""
+
+
+class Plainly(Aware):
+    """It does not want them, nor does what is made of it."""
+
+    takes_clean = False
+
+
+class More(Plainly):
+    """As that."""
+
+
+class Surely(Mindful):
+    """Who writes it has looked at all of it."""
+
+    takes_clean = True
+
+
 TOLD = []
 
 
 def test_a_tell_of_anothers_is_told_plain_losses_and_one_that_knows_of_clean_ones_those():
     problem = evolve.wrap(lambda x: x @ x, np.ones(3))
     assert evolve.run(problem, Mindful(CMAES(0.5, 8), "ipop", 2), evaluations=200).generations > 0
-    assert (Mindful.takes_clean, Aware.takes_clean) == (False, True)
+    kinds = Mindful, Aware, Unsure, Plainly, More, Surely
+    assert [kind.takes_clean for kind in kinds] == [False, True, False, False, False, True]
+    assert evolve.run(problem, Unsure(CMAES(0.5, 8), "ipop", 2), evaluations=200).generations > 0
     for backend, clean in ((evolve.Device(), True), (Logged(), False)):
         TOLD.clear()
         evolve.run(problem, Aware(CMAES(0.5, 8), "ipop", 2), evaluations=200, backend=backend)
