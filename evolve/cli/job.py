@@ -20,7 +20,7 @@ from evolve.cli.errors import UsageError, blamed, line_of, unknown
 from evolve.cli.naming import Named, absolute, pairs
 from evolve.cli.presets import CONTESTS, Contest, Horizon, preset
 from evolve.cli.registry import OPTIMIZERS, PROBLEMS, find
-from evolve.core import Optimizer, Problem
+from evolve.core import Optimizer, Problem, draws
 from evolve.core.trees import Params, as_arrays, check_params
 from evolve.run.prepare import check_scalar
 
@@ -159,7 +159,7 @@ def check_start(problem: Problem, named: Named) -> Params:
         Says what is wrong; of a user's own problem, with file and line.
     """
     try:
-        params = as_arrays(problem.init(jax.random.key(0)))
+        params = as_arrays(problem.init(draws.key(0)))
         check_params(params, "init")
     except Exception as error:
         file = source(named)
@@ -174,7 +174,7 @@ def check_start(problem: Problem, named: Named) -> Params:
 def _check_loss(problem: Problem, params: Params, named: Named) -> None:
     """Refuse a loss of the user's own that is no floating-point scalar. One that fails is for the run to explain."""
     try:
-        loss = jax.eval_shape(problem.loss, params, jax.random.key(0))
+        loss = jax.eval_shape(problem.loss, params, draws.key(0))
     except Exception:  # the user's code
         return
     try:

@@ -12,7 +12,7 @@ from evolve.cli.registry import OPTIMIZERS, find
 from evolve.cli.showing import judged, named_ones, show, warn_of_small
 from evolve.compare.suite import Case, Suite, benchmark
 from evolve.compare.suite.benchmark import checked
-from evolve.core import Optimizer
+from evolve.core import Optimizer, draws
 from problems import BBOB, BBOB_FUNCTIONS
 
 SUITES = ("bbob",)
@@ -40,7 +40,7 @@ def compare(command: Compare) -> int:
         except ValueError as error:
             raise UsageError(str(error)) from error
         first = suite.cases[0].problem
-        warn_of_small(budget * suite.dimension, first, optimizers, first.init(jax.random.key(0)))
+        warn_of_small(budget * suite.dimension, first, optimizers, first.init(draws.key(0)))
         with folders.claimed(command.out, "compare-bbob") as folder:
             try:
                 progress = not command.quiet

@@ -49,6 +49,14 @@ _FAR = (
 # fmt: on
 
 
+def key(seed: int) -> PRNGKeyArray:
+    """`jax.random.key` for a seed in [0, 2^32): the same key, for which no program is compiled."""
+    settings: Any = jax.config
+    if settings.jax_default_prng_impl != "threefry2x32" or settings.jax_random_seed_offset:
+        return jax.random.key(seed)
+    return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl="threefry2x32")
+
+
 @jax.jit
 def fold_in(key: PRNGKeyArray, number: Int[Array, ""] | int) -> PRNGKeyArray:
     """`jax.random.fold_in`: the same key."""

@@ -54,8 +54,9 @@ def numeric(tree: Any) -> Any:
 def _number(leaf: Any) -> Any:
     if isinstance(leaf, jax.Array):
         return leaf  # the common case, and asking costs less than converting
-    number = isinstance(leaf, (bool, int, float, complex)) or hasattr(leaf, "__array__")
-    return as_array(leaf) if number else leaf
+    if isinstance(leaf, (bool, int, float, complex)):
+        return jax.device_put(leaf)  # as `jnp.asarray`, which compiles a program for each kind of them
+    return as_array(leaf) if hasattr(leaf, "__array__") else leaf
 
 
 def compiled(function: Callable[..., Any], *args: Any, quickly: bool = False) -> Program:

@@ -44,13 +44,13 @@ def prepare(
     _check_kinds(problem, optimizer)
     optimizer = optimizer.under_noise() if problem.noisy else optimizer
     workers, device = _backends(problem, optimizer, backend)
-    keys = [jax.random.key(one) for one in seeds_of(seed, seeds)]
+    keys = [draws.key(one) for one in seeds_of(seed, seeds)]
     run_key = keys[0] if seeds is None else jnp.stack(keys)
     goal = full((), -jnp.inf if budget.target is None else budget.target, float_dtype())
     starts = [start(problem, key) for key in keys]
     _check_loss(problem, starts[0][0])
     carries = [Carry.start(optimizer, params, own) for params, own in starts]
-    asked = jax.eval_shape(optimizer.ask, carries[0].state, jax.random.key(0))
+    asked = jax.eval_shape(optimizer.ask, carries[0].state, keys[0])
     least, searches = asked.least, type(optimizer).extra is not Optimizer.extra
     # Where every generation costs the same, counting generations is enough.
     varies = searches or asked.count is not None or asked.repeats is not None

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from evolve.backend import Workers
+from evolve.core import draws
 from evolve.core.evaluation import checked
 from evolve.core.problem import Problem
 from evolve.core.trees import Params, float_dtype, take
@@ -203,7 +204,7 @@ class Session:
 
     def _losses(self, answers: list[Params]) -> list[float]:
         """Of the answers: the best seen, or for a noisy problem the loss at one fixed key; infinite before any work."""
-        problem, key = self.task.problem, jax.random.key(0)
+        problem, key = self.task.problem, draws.key(0)
         losses: list[float] = np.reshape(self.now.carry.best_loss, -1).tolist()
         fresh = [i for i in range(len(losses)) if problem.noisy and self.now.generations[i] > 0]
         if not fresh:

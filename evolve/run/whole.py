@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from evolve.backend import Device
+from evolve.core import draws
 from evolve.core.optimizer import Optimizer
 from evolve.core.problem import Problem
 from evolve.core.trees import float_dtype, full
@@ -53,7 +54,7 @@ class Whole:
         return self.program.call(self._task(problem, optimizer, seed), self.wanted)
 
     def _task(self, problem: Problem, optimizer: Optimizer, seed: int) -> Task:
-        return Task(problem, optimizer, jax.random.key(seed), self.target, self.bought, Device())
+        return Task(problem, optimizer, draws.key(seed), self.target, self.bought, Device())
 
 
 def _whole(task: Task, wanted: Callable[[Any], Any]) -> tuple[Any, Any]:

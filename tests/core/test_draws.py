@@ -1,5 +1,7 @@
 """Draws: the numbers are those of `jax.random`, whatever the key; the quantile is scipy's."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +48,21 @@ def test_without_a_program_around_them_they_are_the_same():
         np.testing.assert_array_equal(draws.normal(key, shape, dtype), theirs)
         np.testing.assert_array_equal(draws.materialized(key, shape, dtype), theirs)
         np.testing.assert_allclose(draws.white(key, shape, dtype), theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "setting", [{}, {"jax_enable_x64": True}, {"jax_default_prng_impl": "rbg"}, {"jax_random_seed_offset": 5}]
+)
+def test_a_seeds_key_is_jaxs(setting, request):
+    for name, value in setting.items():
+        before = getattr(jax.config, name)
+        request.addfinalizer(partial(jax.config.update, name, before))
+        jax.config.update(name, value)
+    for seed in (0, 1, 2**31 - 1, 2**31, 2**32 - 1):
+        ours, theirs = draws.key(seed), jax.random.key(seed)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(jax.random.key_data(ours), jax.random.key_data(theirs))
+        np.testing.assert_array_equal(jax.random.bits(ours, 3), jax.random.bits(theirs, 3))
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
