@@ -71,12 +71,15 @@ def member_loss(problem: Problem, params: Params, key: PRNGKeyArray) -> Float[Ar
     weights are formed and the loss is traced plainly: slower, never wrong. An error of the user's own comes
     back from that second trace.
     """
-    if not any(is_lazy(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_lazy)):
+    leaves, structure = jax.tree.flatten(params, is_leaf=is_lazy)
+    if not any(map(is_lazy, leaves)):
         return checked(problem.loss(params, key))
     import quax  # with the first lazy leaf it was imported; without any, it need not be
 
+    # Given leaves, for quax takes its arguments apart where there is no trace, and a variable of flax NNX wants one.
+    lazily = quax.quaxify(lambda leaves, key: problem.loss(structure.unflatten(leaves), key))
     try:
-        return checked(quax.quaxify(problem.loss)(params, key))
+        return checked(lazily(leaves, key))
     except Exception as error:
         formed = jax.tree.map(lambda leaf: leaf.materialise() if is_lazy(leaf) else leaf, params, is_leaf=is_lazy)
         loss = checked(problem.loss(formed, key))
