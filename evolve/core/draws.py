@@ -50,7 +50,7 @@ _FAR = (
 
 
 def key(seed: int) -> PRNGKeyArray:
-    """`jax.random.key` for a seed in [0, 2^32): the same key, for which no program is compiled."""
+    """`jax.random.key` for a seed in [0, 2^32): the same key, for which, of Threefry, no program is compiled."""
     settings: Any = jax.config
     if settings.jax_default_prng_impl != "threefry2x32" or settings.jax_random_seed_offset:
         return jax.random.key(seed)
@@ -236,7 +236,7 @@ def _threefry(key: UInt[Array, " two"], low: UInt[Array, "*shape"]) -> tuple[Arr
     keys = first, second, first ^ second ^ jnp.uint32(_PARITY)
     one, two = jnp.zeros_like(low) + keys[0], low + keys[1]
     for i in range(5):
-        # Functions of `lax`, not operators, which take JAX four times as long to trace: a program draws in many places.
+        # Functions of `lax`, not operators, which take JAX thrice as long to trace: a program draws in many places.
         for by in _ROTATIONS[i % 2]:
             one = lax.add(one, two)
             around = lax.shift_left(two, np.uint32(by)), lax.shift_right_logical(two, np.uint32(32 - by))

@@ -71,9 +71,9 @@ class Optimizer(eqx.Module):
     def __init_subclass__(cls, **options: Any) -> None:
         """Guard the methods that take a key, whoever writes them."""
         super().__init_subclass__(**options)
-        sure = [one for one in cls.__mro__ if vars(one).get("takes_clean")]  # each of itself and of what it is made of
-        told = (one for one in cls.__mro__ if "tell" in vars(one))
-        if "takes_clean" not in vars(cls) and not all(any(issubclass(one, tell) for one in sure) for tell in told):
+        # Each is sure of itself and of what it is made of. Not by `issubclass`: an abstract class is not made yet here.
+        sure = {made for one in cls.__mro__ if vars(one).get("takes_clean") for made in one.__mro__}
+        if not sure.issuperset(one for one in cls.__mro__ if "tell" in vars(one)):
             cls.takes_clean = False  # one of them was written by who does not know of clean ones
         for name in ("init", "start", "ask"):
             method = vars(cls).get(name)

@@ -30,7 +30,7 @@ from evolve import (
     Uniform,
 )
 from evolve.compare.suite.record import Recorded
-from evolve.core import Stored, Wrapper
+from evolve.core import Optimizer, Stored, Wrapper
 from evolve.core.optimizer import Clean, Growing, Guarding
 from evolve.methods.cma_parameters import default_population
 from evolve.methods.restarts import RestartsState
@@ -535,15 +535,57 @@ class Surely(Mindful):
     takes_clean = True
 
 
+class Clipped(Optimizer):
+    """A method around another one, by somebody who inherits nothing else."""
+
+    optimizer: Any
+
+    def init(self, params, key):
+        return self.optimizer.init(params, key)
+
+    def ask(self, state, key):
+        return self.optimizer.ask(state, key)
+
+    def more(self, state):
+        return self.optimizer.more(state)
+
+    def answer(self, state):
+        return self.optimizer.answer(state)
+
+    def learn(self, state, population, losses):
+        return self.optimizer.learn(state, population, losses)
+
+    def tell(self, state, population, losses):
+        return super().tell(state, population, jnp.minimum(losses, 100.0))
+
+
+class Alike(Aware):
+    """As that, written before the two below: what is asked of it changes nothing of them."""
+
+
+class Unaware(Aware):
+    """With a tell of its own, which does not know."""
+
+    def tell(self, state, population, losses):
+        return super().tell(state, population, jnp.minimum(losses, 100.0))
+
+
+class Akin(Aware):
+    """As that."""
+
+
 TOLD = []
 
 
 def test_a_tell_of_anothers_is_told_plain_losses_and_one_that_knows_of_clean_ones_those():
     problem = evolve.wrap(lambda x: x @ x, np.ones(3))
     assert evolve.run(problem, Mindful(CMAES(0.5, 8), "ipop", 2), evaluations=200).generations > 0
-    kinds = Mindful, Aware, Unsure, Plainly, More, Surely
-    assert [kind.takes_clean for kind in kinds] == [False, True, False, False, False, True]
-    assert evolve.run(problem, Unsure(CMAES(0.5, 8), "ipop", 2), evaluations=200).generations > 0
+    knowing, not_knowing = (Aware, Surely, Alike, Akin), (Mindful, Unsure, Plainly, More, Clipped, Unaware)
+    assert [kind.takes_clean for kind in (*knowing, *not_knowing)] == [True] * 4 + [False] * 6
+    assert all(issubclass(kind, kind) for kind in (*knowing, *not_knowing))
+    restarted = Restarts(CMAES(0.5, 8), "ipop", 2)
+    for optimizer in (Unsure(CMAES(0.5, 8), "ipop", 2), Unaware(CMAES(0.5, 8), "ipop", 2), Clipped(restarted)):
+        assert evolve.run(problem, optimizer, evaluations=200).generations > 0
     for backend, clean in ((evolve.Device(), True), (Logged(), False)):
         TOLD.clear()
         evolve.run(problem, Aware(CMAES(0.5, 8), "ipop", 2), evaluations=200, backend=backend)
