@@ -7,7 +7,7 @@ Elsewhere, and for keys of another kind, `jax.random` itself draws.
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -51,10 +51,10 @@ _FAR = (
 
 def key(seed: int) -> PRNGKeyArray:
     """`jax.random.key` for a seed in [0, 2^32): the same key, for which, of Threefry, no program is compiled."""
-    settings: Any = jax.config
+    settings, words = cast(Any, jax.config), cast(Any, np.array([0, seed], np.uint32))
     if settings.jax_default_prng_impl != "threefry2x32" or settings.jax_random_seed_offset:
         return jax.random.key(seed)
-    return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl="threefry2x32")
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 @jax.jit

@@ -255,7 +255,7 @@ class Restarts(Guarding):
         inner, run = self._run(start, own, size, spread), state.run + 1
         spent, extra = jnp.zeros_like(state.spent), state.extra + beside
         new = inner, run, grown, small, size, spent, limit, books, extra, level
-        return dict(zip(_RENEWED, new, strict=True)) | dict(settled)
+        return dict[str, Any](zip(_RENEWED, new, strict=True)) | dict[str, Any](settled)
 
     def _run(self, start: Params, key: PRNGKeyArray, size: Int[Array, ""], spread: Any) -> Any:
         """A run's first state."""
