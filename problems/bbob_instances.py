@@ -87,15 +87,21 @@ def _minimizer(function: Any, drawn: Any, other: Any, q: Any, xp: Namespace) -> 
         4: xp.where(even, xp.abs(usual), usual),
         5: xp.where(usual < 0, -5.0, 5.0),
         8: 0.75 * usual,
-        9: q.sum(0) / (2.0 * _widening(n)),
+        9: _middle(q, xp) / _widening(n),
         12: on_grid(other),
-        19: q.sum(0) / (2.0 * _widening(n)),
+        19: _middle(q, xp) / _widening(n),
         20: xp.where(drawn[:n] < 0.5, -0.5, 0.5) * SCHWEFEL_SHIFT,
         21: 0.8 * (10.0 * drawn[:n] - 5.0),
         22: 0.8 * (9.8 * drawn[:n] - 4.9),
         24: xp.where(normals(drawn, n, xp) < 0, -1.25, 1.25),
     }
     return functools.reduce(lambda so_far, number: xp.where(function == number, others[number], so_far), others, usual)
+
+
+def _middle(q: Any, xp: Namespace) -> Any:
+    """Where Q x is 1/2 in every coordinate: Q^T/2, but Q is orthogonal to 2e-13 only, as COCO's is."""
+    near = q.sum(0) / 2.0
+    return near + (0.5 - q @ near) @ q
 
 
 def _widening(n: int) -> float:
