@@ -101,6 +101,8 @@ def seeds_of(seed: Any, seeds: Any) -> range:
         They are no integers, too few or too large.
     """
     try:
+        if isinstance(seed, bool) or isinstance(seeds, bool):
+            raise TypeError
         first, count = operator.index(seed), operator.index(1 if seeds is None else seeds)
     except TypeError as error:
         raise TypeError(f"run: seed is {seed!r} and seeds is {seeds!r}; they must be integers.") from error

@@ -168,7 +168,7 @@ def test_refused_seeds(seed, seeds):
         evolve.run(PROBLEM, OPTIMIZERS["spsa"], seed=seed, seeds=seeds, generations=1)
 
 
-@pytest.mark.parametrize(("seed", "seeds"), [(0.5, None), ("1", None), (0, 2.0)])
+@pytest.mark.parametrize(("seed", "seeds"), [(0.5, None), ("1", None), (True, None), (0, 2.0), (0, True)])
 def test_seeds_are_integers(seed, seeds):
     with pytest.raises(TypeError, match="they must be integers"):
         evolve.run(PROBLEM, OPTIMIZERS["spsa"], seed=seed, seeds=seeds, generations=1)
