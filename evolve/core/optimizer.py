@@ -162,6 +162,11 @@ class Optimizer(eqx.Module):
         del factor
         return state
 
+    def deviations(self, state: State) -> Float[Array, " n"] | None:
+        """Standard deviations of the coordinates, in the order of a raveled vector; None where there are none."""
+        del state
+        return None
+
     def under_noise(self) -> "Optimizer":
         """The method for losses that are noisy, of which the lowest one is luck."""
         return self

@@ -62,6 +62,10 @@ class Wrapper(Growing):
         """The method's."""
         return _with_inner(state, self.optimizer.widened(state.inner, factor))
 
+    def deviations(self, state: State) -> Float[Array, " n"] | None:
+        """The method's."""
+        return self.optimizer.deviations(state.inner)
+
     def under_noise(self) -> Optimizer:
         """Around the method for noisy losses."""
         inner = self.optimizer.under_noise()

@@ -61,7 +61,9 @@ class Bounded(Guarding, Wrapper):
     the width, where it is quadratic, so that the edge itself is reached in finite distance and without a kink. So
     optima in the inside, and methods far from the edges, see no difference, and radii keep their unit.
 
-    pycma keeps standard deviations below a third of the box besides (`maxstd_boundrange`); here nothing does.
+    pycma keeps standard deviations below a third of the box besides (`maxstd_boundrange`); here nothing does, but
+    `UncertaintyHandling` around it widens them to no more: far beyond the edges losses say nothing, for the map is
+    periodic there. So put it inside of that.
 
     Members are formed whole: time and memory a generation are the method's and O(population n), and directions of low
     rank gain nothing. Not for constraints on several coordinates together, nor around `Integers`, which takes edges
@@ -117,6 +119,16 @@ class Bounded(Guarding, Wrapper):
         """What the method learns of the members that it asked for."""
         inner = self._own(state, population)
         return dataclasses.replace(state, inner=self.optimizer.learn_if(state.inner, inner, losses, some))
+
+    def widened(self, state: Any, factor: Float[Array, ""]) -> Any:
+        """The method's, up to a third of the box in any coordinate."""
+        deviations = self.optimizer.deviations(state.inner)
+        if deviations is not None:
+            geometry = Geometry.of(self.optimizer.answer(state.inner))
+            widths = jax.tree.map(lambda low, high: high - low, *self._edges(geometry))
+            room = jnp.min(geometry.ravel(widths) / (3 * deviations))
+            factor = jnp.minimum(factor, jnp.maximum(1.0, room))
+        return super().widened(state, factor)
 
     def answer(self, state: Any) -> Params:
         """The image of the method's."""

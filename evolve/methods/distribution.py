@@ -125,6 +125,10 @@ class CMA(Guarding, Growing):
         """With a longer or shorter step size."""
         return dataclasses.replace(state, sigma=rescaled(state.sigma, factor))
 
+    def deviations(self, state: CMAState) -> Float[Array, " n"]:
+        """Roots of the diagonal of sigma^2 C."""
+        return state.sigma * state.shape.deviations
+
     def told(
         self, state: CMAState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
     ) -> CMAState:

@@ -85,6 +85,10 @@ class Natural(Growing):
         """With longer or shorter deviations."""
         return dataclasses.replace(state, sigma=rescaled(state.sigma, factor))
 
+    def deviations(self, state: Any) -> Float[Array, " n"]:
+        """As stopping sees them."""
+        return self.spread(state).deviations
+
     def more(self, state: Any) -> Int[Array, ""]:
         """The members of a grown population beyond the smallest."""
         return Growth.more(state.growth)

@@ -173,6 +173,10 @@ class Restarts(Guarding):
         """Those of the run that goes on."""
         return dataclasses.replace(state, inner=self.optimizer.widened(state.inner, factor))
 
+    def deviations(self, state: RestartsState) -> Float[Array, " n"] | None:
+        """Those of the run that goes on."""
+        return self.optimizer.deviations(state.inner)
+
     def under_noise(self) -> Optimizer:
         """With `noisy`."""
         return altered(self, noisy=True, optimizer=self.optimizer.under_noise())

@@ -16,14 +16,19 @@ from laws.tools import Plain, close, compilations
 import evolve
 from evolve import (
     CMAES,
+    CRFMNES,
+    LMMAES,
+    MAES,
     PGPE,
     SNES,
+    XNES,
     Bounded,
     Device,
     Gradient,
     IndependentNoise,
     OpenES,
     Restarts,
+    SepCMAES,
     Tolerances,
     UncertaintyHandling,
 )
@@ -189,6 +194,36 @@ def test_parameters_that_are_called_sigma_are_none_of_the_methods(method):
         np.testing.assert_allclose(y - mean, (x - mean) * (1 if stays else 2), rtol=1e-5, atol=1e-6)
     if isinstance(method, Restarts):
         close(wide.inner.origin, state.inner.origin, 0)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("method", [CMAES, SNES, XNES, CRFMNES, PGPE, SepCMAES, LMMAES, MAES, Restarts])
+def test_deviations_are_widened_up_to_a_third_of_a_box(method):
+    """Of the narrowest; beyond, they stay as they are, and become smaller as they would."""
+    low, high = np.array([-6.0, -np.inf, -1e9]), np.array([3.0, 0.0, 1e9])
+    inside = Bounded(CMAES(0.5) if method is Restarts else method(sigma=0.5), low, high)
+    optimizer = UncertaintyHandling(Restarts(inside) if method is Restarts else inside)
+
+    @eqx.filter_jit
+    def widths(factor):
+        state = optimizer.init(np.array([1.0, -2.0, 3.0]), KEY)
+        once = optimizer.widened(state, factor)
+        return [optimizer.deviations(each) for each in (state, once, optimizer.widened(once, factor))]
+
+    for factor, once, twice in ((4.0, 4.0, np.inf), (7.0, np.inf, np.inf), (0.5, 0.5, 0.25)):
+        first, *found = widths(np.asarray(factor))
+        assert np.all((first > 0.45) & (first < 0.75))  # CR-FM-NES begins aslant
+        for each, most in zip(found, (once, twice), strict=True):
+            np.testing.assert_allclose(each, first * min(most, 3.0 / first[0]), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_within_a_box_it_arrives_where_it_does_without():
+    """Of twenty seeds eight ended anywhere when deviations grew beyond the box, where all losses are alike."""
+    problem = wrap(lambda x, key: jnp.sum(x**2) * (1 + 0.5 * jax.random.normal(key)), 2 * np.ones(5))
+    optimizer = UncertaintyHandling(Bounded(CMAES(0.5), -3.0, 3.0))
+    results = evolve.run(problem, optimizer, evaluations=5000, seeds=20)
+    assert np.quantile([np.sum(result.answer**2) for result in results], 0.9) < 1e-2
 
 
 @pytest.mark.parametrize(
