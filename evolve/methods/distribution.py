@@ -185,7 +185,7 @@ class CMA(Guarding, Growing):
         return {"sigma": state.sigma, "condition": (longest / jnp.min(axes)) ** 2, "axis": state.sigma * longest}
 
     def stop(self, state: CMAState) -> Int[Array, ""]:
-        """The first criterion of `stopping` that holds."""
+        """The first criterion of `stopping` that holds, as its place in `reasons` counted from 1; 0 to go on."""
         if self.stopping is None or state.trail is None:
             return super().stop(state)
         n, shape = state.geometry.size, state.shape

@@ -94,7 +94,7 @@ class Natural(Growing):
         return Growth.more(state.growth)
 
     def stop(self, state: Any) -> Int[Array, ""]:
-        """The first criterion of `stopping` that holds."""
+        """The first criterion of `stopping` that holds, as its place in `reasons` counted from 1; 0 to go on."""
         if self.stopping is None or state.watch is None:
             return super().stop(state)
         size = None if state.growth is None else state.growth.size
