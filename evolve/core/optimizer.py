@@ -163,7 +163,7 @@ class Optimizer(eqx.Module):
         return state
 
     def deviations(self, state: State) -> Float[Array, " n"] | None:
-        """Standard deviations of the coordinates, in the order of a raveled vector; None where there are none."""
+        """Standard deviations of the coordinates, in the order of a raveled vector; None where it adapts none."""
         del state
         return None
 

@@ -62,8 +62,8 @@ class Bounded(Guarding, Wrapper):
     optima in the inside, and methods far from the edges, see no difference, and radii keep their unit.
 
     pycma keeps standard deviations below a third of the box besides (`maxstd_boundrange`); here nothing does, but
-    `UncertaintyHandling` around it widens them to no more: far beyond the edges losses say nothing, for the map is
-    periodic there. So put it inside of that.
+    `UncertaintyHandling` around it widens them to no more, but in coordinates that begin there: far beyond the edges
+    losses say nothing, for the map is periodic there. So put it inside of that.
 
     Members are formed whole: time and memory a generation are the method's and O(population n), and directions of low
     rank gain nothing. Not for constraints on several coordinates together, nor around `Integers`, which takes edges
@@ -121,12 +121,17 @@ class Bounded(Guarding, Wrapper):
         return dataclasses.replace(state, inner=self.optimizer.learn_if(state.inner, inner, losses, some))
 
     def widened(self, state: Any, factor: Float[Array, ""]) -> Any:
-        """The method's, up to a third of the box in any coordinate."""
+        """The method's, up to a third of the box in any coordinate that does not begin beyond it."""
+        answer = self.optimizer.answer(state.inner)
+        first = self.optimizer.deviations(self.optimizer.init(answer, jax.random.key(0)))
         deviations = self.optimizer.deviations(state.inner)
-        if deviations is not None:
-            geometry = Geometry.of(self.optimizer.answer(state.inner))
-            widths = jax.tree.map(lambda low, high: high - low, *self._edges(geometry))
-            room = jnp.min(geometry.ravel(widths) / (3 * deviations))
+        if deviations is not None and first is not None:
+            geometry = Geometry.of(answer)
+            box = self._box(geometry)
+            thirds = geometry.ravel(jax.tree.map(lambda low, high: high - low, box.low, box.high)) / 3
+            within = jnp.isfinite(thirds) & (thirds > first)
+            room = jnp.min(jnp.where(within, thirds / deviations, jnp.inf))
+            room = jnp.where(jnp.any(thirds > first), room, 1.0)
             factor = jnp.minimum(factor, jnp.maximum(1.0, room))
         return super().widened(state, factor)
 

@@ -61,7 +61,8 @@ class UncertaintyHandling(Guarding, Wrapper):
         c_s in (0, 1], the weight of a generation's measurement.
     widening
         alpha_sigma = 1 + widening / (n + 10) is what a noisy generation multiplies the standard deviations by that the
-        method adapts (`Optimizer.widened`); a fixed or scheduled one stays. At least 0, with which the method alone
+        method adapts (`Optimizer.widened`); a fixed or scheduled one stays, and `Bounded` sets a limit. At least 0,
+        with which the method alone
         decides: often better where `most` is out of reach.
     growth
         alpha_t = 1 + growth / (n + 10), likewise for the number of evaluations, which a generation without noise

@@ -157,6 +157,9 @@ def test_stopping_changes_no_number_of_the_search(name):
     optimizer, forever = METHODS[name], dataclasses.replace(METHODS[name], stopping=None)
     states, _, reasons = run(optimizer, "sphere")
     assert np.any(reasons[:999])
+    plain = init(forever, np.ones(N), jax.random.key(0))
+    same_bits(without(init(optimizer, np.ones(N), jax.random.key(0))), plain)
+    assert getattr(plain, "normal", plain).watch is None
     for t in (0, 1, 9, 99, 999, GENERATIONS):
         state = jax.tree.map(lambda leaf, t=t: jnp.asarray(leaf[t]), states)
         population, other = ask(optimizer, state, jax.random.key(t)), ask(forever, without(state), jax.random.key(t))

@@ -199,22 +199,32 @@ def test_parameters_that_are_called_sigma_are_none_of_the_methods(method):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("method", [CMAES, SNES, XNES, CRFMNES, PGPE, SepCMAES, LMMAES, MAES, Restarts])
 def test_deviations_are_widened_up_to_a_third_of_a_box(method):
-    """Of the narrowest; beyond, they stay as they are, and become smaller as they would."""
-    low, high = np.array([-6.0, -np.inf, -1e9]), np.array([3.0, 0.0, 1e9])
-    inside = Bounded(CMAES(0.5) if method is Restarts else method(sigma=0.5), low, high)
-    optimizer = UncertaintyHandling(Restarts(inside) if method is Restarts else inside)
+    """Of the narrowest that they do not begin beyond; if they all do, they are not widened."""
+    start = np.array([0.0, -2.0, 3.0])
 
     @eqx.filter_jit
-    def widths(factor):
-        state = optimizer.init(np.array([1.0, -2.0, 3.0]), KEY)
+    def widths(low, high, factor):
+        inside = Bounded(CMAES(0.5) if method is Restarts else method(sigma=0.5), low, high)
+        optimizer = UncertaintyHandling(Restarts(inside) if method is Restarts else inside)
+        state = optimizer.init(start, KEY)
         once = optimizer.widened(state, factor)
         return [optimizer.deviations(each) for each in (state, once, optimizer.widened(once, factor))]
 
-    for factor, once, twice in ((4.0, 4.0, np.inf), (7.0, np.inf, np.inf), (0.5, 0.5, 0.25)):
-        first, *found = widths(np.asarray(factor))
-        assert np.all((first > 0.45) & (first < 0.75))  # CR-FM-NES begins aslant
-        for each, most in zip(found, (once, twice), strict=True):
-            np.testing.assert_allclose(each, first * min(most, 3.0 / first[0]), rtol=1e-12)
+    for wide in (9.0, 0.6, np.inf):  # one is narrow, one almost as wide
+        low, high = start - 0.03, start + (np.array([0.03, 20.0, wide]) if wide > 1 else 0.03)
+        for factor in (4.0, 7.0, 1.0, 0.5):
+            first, *found = widths(low, high, np.asarray(factor))
+            most = max(1.0, np.min((high - low)[1:] / 3 / first[1:]))
+            for each, power in zip(found, (1, 2), strict=True):
+                np.testing.assert_allclose(each, first * min(factor**power, most), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", [CMAES, SepCMAES])
+def test_deviations_that_overflow_are_no_number_of_a_box_without_an_edge(method):
+    optimizer = UncertaintyHandling(Bounded(method(0.5, stds=1e5), 0.0, np.inf))
+    state = init(optimizer, np.ones(2, np.float32), KEY)
+    far = eqx.tree_at(lambda state: state.inner.inner.sigma, state, jnp.float32(5e34))
+    assert np.isfinite(optimizer.widened(far, jnp.asarray(1.2)).inner.inner.sigma)
 
 
 @pytest.mark.usefixtures("x64")
