@@ -48,9 +48,10 @@ class Box(Image):
 
 
 class BoundedState(eqx.Module):
-    """The method's own, of a run that knows no bounds."""
+    """The method's own, of a run that knows no bounds, and how wide it began."""
 
     inner: Any
+    first: Float[Array, " n"] | None  # standard deviations of the coordinates, where the method adapts any
 
 
 class Bounded(Guarding, Wrapper):
@@ -61,9 +62,11 @@ class Bounded(Guarding, Wrapper):
     the width, where it is quadratic, so that the edge itself is reached in finite distance and without a kink. So
     optima in the inside, and methods far from the edges, see no difference, and radii keep their unit.
 
-    pycma keeps standard deviations below a third of the box besides (`maxstd_boundrange`); here nothing does, but
-    `UncertaintyHandling` around it widens them to no more, but in coordinates that begin there: far beyond the edges
-    losses say nothing, for the map is periodic there. So put it inside of that.
+    pycma keeps each standard deviation below a third of the box besides (`maxstd_boundrange`); here nothing does. Far
+    beyond the edges losses say nothing, for the map is periodic there. So put `UncertaintyHandling` around it, not
+    inside: then it widens all deviations until one is a third of the box, or as wide as it began where that is more.
+    Where widths differ, let the method begin with deviations (`stds`) in proportion to them, lest a narrow coordinate
+    limit the others.
 
     Members are formed whole: time and memory a generation are the method's and O(population n), and directions of low
     rank gain nothing. Not for constraints on several coordinates together, nor around `Integers`, which takes edges
@@ -89,8 +92,8 @@ class Bounded(Guarding, Wrapper):
         check_edges(self, self.low, self.high, apart=True)
 
     def around(self, inner: State) -> Any:
-        """Nothing more than the method's."""
-        return BoundedState(inner)
+        """And the standard deviations that it begins with."""
+        return BoundedState(inner, self.optimizer.deviations(inner))
 
     def init(self, params: Params, key: PRNGKeyArray) -> Any:
         """The method's, from where the start is the image of."""
@@ -121,17 +124,14 @@ class Bounded(Guarding, Wrapper):
         return dataclasses.replace(state, inner=self.optimizer.learn_if(state.inner, inner, losses, some))
 
     def widened(self, state: Any, factor: Float[Array, ""]) -> Any:
-        """The method's, up to a third of the box in any coordinate that does not begin beyond it."""
-        answer = self.optimizer.answer(state.inner)
-        first = self.optimizer.deviations(self.optimizer.init(answer, jax.random.key(0)))
+        """The method's, until a coordinate is a third of the box wide, or as wide as it began where that is more."""
         deviations = self.optimizer.deviations(state.inner)
-        if deviations is not None and first is not None:
-            geometry = Geometry.of(answer)
-            box = self._box(geometry)
-            thirds = geometry.ravel(jax.tree.map(lambda low, high: high - low, box.low, box.high)) / 3
-            within = jnp.isfinite(thirds) & (thirds > first)
-            room = jnp.min(jnp.where(within, thirds / deviations, jnp.inf))
-            room = jnp.where(jnp.any(thirds > first), room, 1.0)
+        if deviations is not None:
+            geometry = Geometry.of(self.optimizer.answer(state.inner))
+            widths = jax.tree.map(lambda low, high: high - low, *self._edges(geometry))
+            most = jnp.maximum(geometry.ravel(widths) / 3, state.first)
+            # Two infinities are no limit.
+            room = jnp.min(jnp.where(jnp.isfinite(most), most / deviations, jnp.inf))
             factor = jnp.minimum(factor, jnp.maximum(1.0, room))
         return super().widened(state, factor)
 

@@ -15,7 +15,7 @@ from evolve.core.checks import check_between, check_numbers
 from evolve.core.optimizer import State
 from evolve.core.population import Population
 from evolve.core.trees import Geometry, Params, all_finite, fitted, keep
-from evolve.methods.bounded import Bounded, Box, Image
+from evolve.methods.bounded import Bounded, BoundedState, Box, Image
 from evolve.methods.distribution import CMA
 from evolve.methods.stopping import relaxed
 
@@ -98,10 +98,9 @@ class Rounded(Image):
         return self.geometry.working(self.geometry.unravel(jnp.where(self.grid.discrete, narrow, back)))
 
 
-class IntegersState(eqx.Module):
-    """The method's own, of a run that knows no grid, and how much wider each coordinate is drawn."""
+class IntegersState(BoundedState):
+    """That of a run that knows no grid, and how much wider each coordinate is drawn."""
 
-    inner: Any
     stretch: Float[Array, " n"]
 
 
@@ -149,7 +148,7 @@ class Integers(Bounded):
 
     def around(self, inner: State) -> IntegersState:
         """With no coordinate wider than the method's."""
-        return IntegersState(inner, jnp.ones_like(inner.mean))
+        return IntegersState(inner, self.optimizer.deviations(inner), jnp.ones_like(inner.mean))
 
     def told(
         self, state: IntegersState, population: Population, losses: Float[Array, " size"], some: Bool[Array, ""] | bool
@@ -161,7 +160,7 @@ class Integers(Bounded):
         deviations = inner.sigma * inner.shape.deviations
         kept = with_margin(grid, inner.mean, deviations, after.stretch, margin)
         mean, stretch = keep(some & all_finite(kept), kept, (inner.mean, after.stretch))
-        return IntegersState(dataclasses.replace(inner, mean=mean), stretch)
+        return dataclasses.replace(after, inner=dataclasses.replace(inner, mean=mean), stretch=stretch)
 
     def stop(self, state: IntegersState) -> Int[Array, ""]:
         """When the method does, but for flat generations."""

@@ -62,8 +62,7 @@ class UncertaintyHandling(Guarding, Wrapper):
     widening
         alpha_sigma = 1 + widening / (n + 10) is what a noisy generation multiplies the standard deviations by that the
         method adapts (`Optimizer.widened`); a fixed or scheduled one stays, and `Bounded` sets a limit. At least 0,
-        with which the method alone
-        decides: often better where `most` is out of reach.
+        with which the method alone decides: often better where `most` is out of reach.
     growth
         alpha_t = 1 + growth / (n + 10), likewise for the number of evaluations, which a generation without noise
         multiplies by alpha_t^(-1/4). At least 0.

@@ -26,6 +26,7 @@ from evolve import (
     Device,
     Gradient,
     IndependentNoise,
+    Integers,
     OpenES,
     Restarts,
     SepCMAES,
@@ -197,26 +198,47 @@ def test_parameters_that_are_called_sigma_are_none_of_the_methods(method):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("method", [CMAES, SNES, XNES, CRFMNES, PGPE, SepCMAES, LMMAES, MAES, Restarts])
-def test_deviations_are_widened_up_to_a_third_of_a_box(method):
-    """Of the narrowest that they do not begin beyond; if they all do, they are not widened."""
+@pytest.mark.parametrize("method", [CMAES, SNES, XNES, CRFMNES, PGPE, SepCMAES, LMMAES, MAES, Restarts, Integers])
+def test_deviations_are_widened_until_one_is_a_third_of_the_box(method):
+    """Or as wide as it began where that is more; however small they have become in between, and however large."""
     start = np.array([0.0, -2.0, 3.0])
 
     @eqx.filter_jit
-    def widths(low, high, factor):
-        inside = Bounded(CMAES(0.5) if method is Restarts else method(sigma=0.5), low, high)
+    def widths(low, high, factors):
+        bounded = method if method is Integers else Bounded
+        inside = bounded(CMAES(0.5) if method in (Restarts, Integers) else method(sigma=0.5), low, high)
         optimizer = UncertaintyHandling(Restarts(inside) if method is Restarts else inside)
         state = optimizer.init(start, KEY)
-        once = optimizer.widened(state, factor)
-        return [optimizer.deviations(each) for each in (state, once, optimizer.widened(once, factor))]
+        states = [state, *(state := optimizer.widened(state, factor) for factor in factors)]
+        return [optimizer.deviations(each) for each in states]
 
-    for wide in (9.0, 0.6, np.inf):  # one is narrow, one almost as wide
-        low, high = start - 0.03, start + (np.array([0.03, 20.0, wide]) if wide > 1 else 0.03)
-        for factor in (4.0, 7.0, 1.0, 0.5):
-            first, *found = widths(low, high, np.asarray(factor))
-            most = max(1.0, np.min((high - low)[1:] / 3 / first[1:]))
-            for each, power in zip(found, (1, 2), strict=True):
-                np.testing.assert_allclose(each, first * min(factor**power, most), rtol=1e-12)
+    narrow, wide, one_sided = np.full(3, 1.0), np.full(3, 9.0), np.array([np.inf, 9.0, 90.0])
+    for width in (narrow, wide, one_sided, np.array([1.0, 9.0, 9.0]), np.array([1.7, 1.6, 1.65])):
+        factors = np.array([1.2, 4.0, 100.0, 0.01, 3.0, 1e4])
+        first, *found = widths(np.zeros(3) + start - width / 9, start + width * 8 / 9, factors)
+        assert np.all((first > 0.45) & (first < 0.75))  # CR-FM-NES begins aslant
+        most, before = np.maximum(width / 3, first), first
+        for factor, after in zip(factors, found, strict=True):
+            allowed = max(1.0, np.min(most / before))
+            np.testing.assert_allclose(after, before * min(factor, allowed), rtol=1e-12)
+            before = after
+
+
+def test_deviations_that_the_method_widens_are_left_to_it():
+    optimizer = Bounded(CMAES(0.5), 0.0, 1.0)
+    state = init(optimizer, np.full(2, 0.5), KEY)
+    far = eqx.tree_at(lambda state: state.inner.sigma, state, jnp.float32(50.0))
+    assert optimizer.widened(far, jnp.asarray(2.0)).inner.sigma == 50.0
+
+
+def test_a_restart_that_begins_narrow_is_widened_as_far_as_others():
+    """As the small populations of BIPOP do."""
+    optimizer = Bounded(CMAES(0.5), 0.0, 1.0)
+    for spread, most in ((0.01, 1 / 3), (1.0, 0.5)):
+        state = optimizer.start(jnp.full(3, 0.5), KEY, jnp.asarray(14), 14, spread)
+        np.testing.assert_allclose(optimizer.deviations(state), 0.5 * spread, rtol=1e-6)
+        wide = optimizer.widened(state, jnp.asarray(1e3))
+        np.testing.assert_allclose(optimizer.deviations(wide), most, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", [CMAES, SepCMAES])
@@ -224,7 +246,7 @@ def test_deviations_that_overflow_are_no_number_of_a_box_without_an_edge(method)
     optimizer = UncertaintyHandling(Bounded(method(0.5, stds=1e5), 0.0, np.inf))
     state = init(optimizer, np.ones(2, np.float32), KEY)
     far = eqx.tree_at(lambda state: state.inner.inner.sigma, state, jnp.float32(5e34))
-    assert np.isfinite(optimizer.widened(far, jnp.asarray(1.2)).inner.inner.sigma)
+    np.testing.assert_allclose(optimizer.widened(far, jnp.asarray(1.2)).inner.inner.sigma, 6e34, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("x64")
