@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from evolve.core.refresh import refresh
 from evolve.core.trees import keep
 from evolve.methods.cma_parameters import Parameters
 
@@ -112,8 +113,8 @@ class Shape(eqx.Module):
         """Standard deviations of the coordinates."""
 
     @abstractmethod
-    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
-        """The path p_c in the parameters' units: the inverse of `local`."""
+    def outward(self, path: Float[Array, " n"], wanted: Bool[Array, ""]) -> Float[Array, " n"]:
+        """The path p_c in the parameters' units, the inverse of `local`; of no meaning where it is not wanted."""
 
     def axis(self, i: Int[Array, ""]) -> Float[Array, " n"] | None:
         """The i-th principal axis as a vector as long as its standard deviation; None where there is none for each."""
@@ -134,9 +135,9 @@ class WhitePath(Shape):
         del unit
         return path
 
-    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Colored."""
-        return self.color(path)
+    def outward(self, path: Float[Array, " n"], wanted: Bool[Array, ""]) -> Float[Array, " n"]:
+        """Colored where it is wanted."""
+        return refresh(wanted, lambda operand: operand[0].color(operand[1]), (self, path), path)
 
 
 class Diagonal(Shape):
@@ -194,8 +195,9 @@ class Diagonal(Shape):
         """The coordinates' own."""
         return self.scales
 
-    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
+    def outward(self, path: Float[Array, " n"], wanted: Bool[Array, ""]) -> Float[Array, " n"]:
         """As it is."""
+        del wanted
         return path
 
 

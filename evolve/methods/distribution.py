@@ -194,7 +194,9 @@ class CMA(Guarding, Growing):
         # What is learned along the coordinates are units of theirs, as pycma has it: beside them C is the identity.
         axes, axis = shape.axes if shape.turns else None, shape.axis(state.generation % n)
         creep = state.sigma / (1.0 if axes is None else jnp.max(axes)) / self.sigma
-        path, deviations = (state.sigma * part for part in (shape.outward(state.path_c), shape.deviations))
+        deviations = state.sigma * shape.deviations
+        narrow = jnp.all(deviations < self.stopping.tolx)  # where they are not, `tolx` does not look at the path
+        path = state.sigma * shape.outward(state.path_c, narrow)
         axis = None if axis is None else state.sigma * axis
         spread = Spread(state.mean, deviations, path, axes, axis, creep)
         return reason(self.stopping, state.trail, spread, state.generation, size, first)

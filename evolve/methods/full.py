@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from evolve.core.refresh import refresh
 from evolve.core.trees import as_array
@@ -82,8 +82,9 @@ class Full(Shape):
         """Roots of the diagonal."""
         return self.units * jnp.sqrt(jnp.diagonal(self.covariance))
 
-    def outward(self, path: Float[Array, " n"]) -> Float[Array, " n"]:
+    def outward(self, path: Float[Array, " n"], wanted: Bool[Array, ""]) -> Float[Array, " n"]:
         """U p."""
+        del wanted
         return path * self.units
 
     def axis(self, i: Int[Array, ""]) -> Float[Array, " n"]:

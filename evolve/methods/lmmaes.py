@@ -62,6 +62,8 @@ def _products(
     z: Float[Array, "*many n"], vectors: Float[Array, "m n"], precision: Any = None
 ) -> Float[Array, "*many m"]:
     """The products z V^T. Of long rows a cache holds a piece at a time, which XLA's own product does not heed."""
+    if z.ndim == 1:  # reads every vector once
+        return jnp.matmul(vectors, z, precision=precision)
     n = z.shape[-1]
     count = n // _PIECE if jax.default_backend() == "cpu" else 0
 
@@ -71,6 +73,22 @@ def _products(
 
     rest = jnp.matmul(z[..., count * _PIECE :], vectors[:, count * _PIECE :].T, precision=precision)
     return jax.lax.fori_loop(0, count, add, rest) if count else rest
+
+
+def _triangle(vectors: Float[Array, "m n"]) -> Float[Array, "least m"]:
+    """R of V^T = Q R, of long rows from those of pieces that a cache holds (Demmel, Grigori, Hoemmen and Langou 2012).
+
+    SIAM J. Sci. Comput. 34(1), TSQR: as stable as that of the whole.
+    """
+    count = vectors.shape[1] // _PIECE if jax.default_backend() == "cpu" else 0
+
+    def piece(i: Int[Array, ""]) -> Float[Array, "some m"]:
+        return jnp.linalg.qr(jax.lax.dynamic_slice_in_dim(vectors, i * _PIECE, _PIECE, 1).T, mode="r")
+
+    rest = vectors[:, count * _PIECE :].T
+    if count:
+        rest = jnp.concatenate([jax.lax.map(piece, jnp.arange(count)).reshape(-1, len(vectors)), rest])
+    return jnp.linalg.qr(rest, mode="r")
 
 
 class Vectors(WhitePath):
@@ -176,7 +194,7 @@ class Vectors(WhitePath):
     def _seen(self) -> tuple[Float[Array, " some"], Float[Array, " n"]]:
         """What rounding hides counts as just visible."""
         chain, (m, n) = self._chain(), self.vectors.shape
-        inner = jnp.linalg.qr(self.vectors.T, mode="r")  # V^T = Q R: T is a I + R X R^T in the span's own coordinates
+        inner = _triangle(self.vectors)  # V^T = Q R: T is a I + R X R^T in the span's own coordinates
         square = chain.scale * jnp.eye(len(inner), dtype=inner.dtype) + inner @ chain.mix @ inner.T
         scales = jnp.linalg.svd(square, compute_uv=False)
         scales = jnp.append(scales, chain.scale) if n > m else scales

@@ -124,8 +124,13 @@ def looked_at(shape, white, y):
     return shape.color(white), shape.color(shape.whiten(y)), shape.deviations, shape.axes, shape.units
 
 
-@pytest.mark.parametrize(("n", "m"), [(1, 4), (3, 7), (8, 8), (20, 6)])
-def test_what_is_seen_of_the_shape_is_that_of_the_whole_matrix(n, m):
+@pytest.mark.parametrize(
+    ("n", "m", "piece"), [(1, 4, None), (3, 7, None), (8, 8, None), (20, 6, None), (21, 6, 7), (22, 6, 4), (23, 6, 9)]
+)
+def test_what_is_seen_of_the_shape_is_that_of_the_whole_matrix(n, m, piece, monkeypatch):
+    """The vectors are looked at whole, in pieces longer and shorter than their number, and with a rest."""
+    if piece is not None:
+        monkeypatch.setattr(lmmaes, "_PIECE", piece)
     optimizer = LMMAES(0.5, 8, vectors=m, stds=np.linspace(1.0, 2.0, n))
     shape = shaped(optimizer, jnp.ones(n), 3 * m)
     y = np.random.default_rng(0).normal(size=(5, n))

@@ -286,6 +286,31 @@ def test_a_million_parameters_have_a_trail_that_can_be_counted():
     assert not any(map(bool, found(np.arange(52, dtype=np.float32), 7).values()))
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("optimizer", "white"),
+    [(CMAES(), False), (SepCMAES(), False), (CMAES(diagonal=True), True), (MAES(), True), (LMMAES(), True)],
+)
+def test_narrow_deviations_stop_by_tolx_only_once_the_path_is_short(optimizer, white):
+    """Of the step of the path in the parameters' units, which is formed where deviations are narrow only."""
+    state = init(optimizer, np.ones(N), jax.random.key(0))
+    for t in range(20):
+        population = ask(optimizer, state, jax.random.key(t))
+        state = tell(optimizer, state, population, np.arange(population.size) * 1e3 + sphere(members(population)))
+    shape, tolx = state.shape, optimizer.stopping.tolx
+    path = shape.color(state.path_c) if white else state.path_c
+    cases = {}
+    for wide, far in ((0.9, 0.9), (0.9, 1.1), (1.1, 0.9), (1.1, 1.1)):
+        sigma = wide * tolx / jnp.max(shape.deviations)
+        scale = far * tolx / (sigma * jnp.max(jnp.abs(path)))
+        cases[wide, far] = dataclasses.replace(state, sigma=sigma, path_c=scale * state.path_c)
+    found = {case: int(stop(optimizer, each)) for case, each in cases.items()}
+    assert {case for case, one in found.items() if one} == {(0.9, 0.9)}
+    assert optimizer.reasons[found[0.9, 0.9] - 1] == "tolx"
+    several = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases.values())
+    assert list(jax.vmap(optimizer.stop)(several)) == list(found.values())
+
+
 def test_one_success_is_enough_to_go_on():
     optimizer = CMAES(0.5, 8, stopping=Tolerances(tolfailed=2.0))
     state = init(optimizer, np.zeros(3), jax.random.key(0))
