@@ -128,7 +128,7 @@ def materialized(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float
     half = -(-size // 2)
 
     # A loop is not fused with what comes after it. Its last result is drawn by all cores; one written to its place
-    # in an array would not be. The loop of `white` is slower where many members draw a network's leaves side by side.
+    # in an array would not be.
     def draw(i: Array, halves: tuple[Array, Array]) -> tuple[Array, Array]:
         return halves[1], _normal(_bits(key, i * jnp.uint32(half) + _count(half), f"uint{8 * dtype.itemsize}"), dtype)
 
