@@ -64,9 +64,10 @@ class Bounded(Guarding, Wrapper):
 
     pycma keeps each standard deviation below a third of the box besides (`maxstd_boundrange`); here nothing does. Far
     beyond the edges losses say nothing, for the map is periodic there. So put `UncertaintyHandling` around it, not
-    inside: then it widens all deviations until one is a third of the box, or as wide as it began where that is more.
-    Where widths differ, let the method begin with deviations (`stds`) in proportion to them, lest a narrow coordinate
-    limit the others.
+    inside: then it widens all deviations until one is a third of the box, or as wide as it began where that is more
+    (of `Restarts` within, as the first run began; around it, as each does; of `LMMAES`, as deviations were looked at
+    last). Where widths differ, let the method begin with deviations in proportion to them, by `stds` or by parameters
+    of one scale where it has none, lest a narrow coordinate limit the others.
 
     Members are formed whole: time and memory a generation are the method's and O(population n), and directions of low
     rank gain nothing. Not for constraints on several coordinates together, nor around `Integers`, which takes edges

@@ -61,7 +61,7 @@ def _substituted(lower: Float[Array, "m m"], right: Float[Array, "m m"]) -> Floa
 def _products(
     z: Float[Array, "*many n"], vectors: Float[Array, "m n"], precision: Any = None
 ) -> Float[Array, "*many m"]:
-    """The products z V^T. Of long rows a cache holds a piece at a time, which XLA's own product does not heed."""
+    """The products z V^T. Of many long rows a cache holds a piece at a time, which XLA's own product does not heed."""
     if z.ndim == 1:  # reads every vector once
         return jnp.matmul(vectors, z, precision=precision)
     n = z.shape[-1]

@@ -54,7 +54,8 @@ class UncertaintyHandling(Guarding, Wrapper):
     most
         Evaluations of a member at most, from 1 to 65 536. With 1 only standard deviations grow.
     reevaluated
-        Members evaluated again, at least 1; by default 2 + population / 20, in whole antithetic pairs.
+        Members evaluated again, at least 1; by default 2 + population / 20, rounded down where pycma rounds by chance,
+        then up to whole antithetic pairs.
     theta
         In [0, 1]: allowed are rank changes up to the theta / 2 quantile of those to a rank at random.
     cumulation

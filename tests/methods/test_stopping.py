@@ -300,13 +300,13 @@ def test_narrow_deviations_stop_by_tolx_only_once_the_path_is_short(optimizer, w
     shape, tolx = state.shape, optimizer.stopping.tolx
     path = shape.color(state.path_c) if white else state.path_c
     cases = {}
-    for wide, far in ((0.9, 0.9), (0.9, 1.1), (1.1, 0.9), (1.1, 1.1)):
+    for wide, far in ((0.99, 0.99), (0.99, 1.01), (1.01, 0.99), (1.01, 1.01)):
         sigma = wide * tolx / jnp.max(shape.deviations)
         scale = far * tolx / (sigma * jnp.max(jnp.abs(path)))
         cases[wide, far] = dataclasses.replace(state, sigma=sigma, path_c=scale * state.path_c)
     found = {case: int(stop(optimizer, each)) for case, each in cases.items()}
-    assert {case for case, one in found.items() if one} == {(0.9, 0.9)}
-    assert optimizer.reasons[found[0.9, 0.9] - 1] == "tolx"
+    assert {case for case, one in found.items() if one} == {(0.99, 0.99)}
+    assert optimizer.reasons[found[0.99, 0.99] - 1] == "tolx"
     several = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases.values())
     assert list(jax.vmap(optimizer.stop)(several)) == list(found.values())
 

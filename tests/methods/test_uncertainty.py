@@ -241,6 +241,13 @@ def test_a_restart_that_begins_narrow_is_widened_as_far_as_others():
         np.testing.assert_allclose(optimizer.deviations(wide), most, rtol=1e-6)
 
 
+def test_restarts_within_a_box_are_widened_as_far_as_the_first_run():
+    optimizer = Bounded(Restarts(CMAES(0.5)), 0.0, 1.0)
+    state = init(optimizer, np.full(3, 0.5), KEY)
+    narrow = eqx.tree_at(lambda state: state.inner.inner.sigma, state, jnp.full_like(state.inner.inner.sigma, 0.01))
+    np.testing.assert_allclose(optimizer.deviations(optimizer.widened(narrow, jnp.asarray(1e3))), 0.5, rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", [CMAES, SepCMAES])
 def test_deviations_that_overflow_are_no_number_of_a_box_without_an_edge(method):
     optimizer = UncertaintyHandling(Bounded(method(0.5, stds=1e5), 0.0, np.inf))
